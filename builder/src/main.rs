@@ -1,0 +1,2 @@
+//! The `akb` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The public defaults: the only place that names a registry's host.
