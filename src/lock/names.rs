@@ -51,10 +51,9 @@ pub fn file_name(address: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(last.len());
     let mut rest = last.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).filter(|_| *first == b'%');
-        if let Some(hex) = escaped {
-            bytes.extend(data_encoding::HEXLOWER_PERMISSIVE.decode(hex).ok()?);
-            rest = &tail[2..];
+        if *first == b'%' {
+            bytes.extend(data_encoding::HEXLOWER_PERMISSIVE.decode(tail.get(..2)?).ok()?);
+            rest = tail.get(2..)?;
         } else {
             bytes.push(*first);
             rest = tail;

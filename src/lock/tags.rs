@@ -129,3 +129,82 @@ fn manylinux(arch: Arch, major: u16, minor: u16) -> Vec<String> {
     }
     tags
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::digest::Sha256;
+
+    fn tags(python: &str, platform: &str) -> Tags {
+        Tags::of(&Target { python: python.parse().unwrap(), platform: platform.parse().unwrap() })
+    }
+
+    fn rank(tags: &Tags, rest: &str) -> Option<u32> {
+        tags.rank(&WheelName::parse(&format!("foo-1-{rest}.whl")).unwrap())
+    }
+
+    /// The table holds number and SHA-256 of all tags, one a line, as pypa's packaging gives them, but with
+    /// the tag for plain Linux last.
+    #[test]
+    fn equal_those_of_packaging() {
+        for line in include_str!("../../tests/locks/tags.tsv").lines() {
+            let [python, platform, count, digest] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let all = tags(python, platform).all();
+            let found = (all.len().to_string(), Sha256::of(all.join("\n").as_bytes()).hex());
+            assert_eq!((found.0.as_str(), found.1.as_str()), (count, digest), "{python} {platform}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn rank_is_the_place_in_the_list() {
+        let tags = tags("3.14", "x86_64-manylinux_2_20");
+        for (place, tag) in (0..).zip(tags.all()) {
+            assert_eq!(rank(&tags, &tag), Some(place), "{tag}");
+        }
+    }
+
+    #[test]
+    fn prefers_the_best_of_a_set() {
+        let tags = tags("3.14", "x86_64-manylinux_2_42");
+        let ranks = [
+            "cp314-cp314-manylinux2014_x86_64.manylinux_2_28_x86_64",
+            "cp314-cp314-manylinux2014_x86_64",
+            "cp314-abi3-manylinux_2_17_x86_64",
+            "cp311-abi3-manylinux_2_34_x86_64",
+            "cp39-abi3-manylinux_2_34_x86_64",
+            "py3-none-manylinux_2_17_x86_64",
+            "py3-none-linux_x86_64",
+            "py314-none-any",
+            "py2.py3-none-any",
+        ]
+        .map(|rest| rank(&tags, rest).unwrap());
+        assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+        for rest in [
+            "cp314-cp314-manylinux_2_43_x86_64",
+            "cp314-cp314t-manylinux_2_17_x86_64",
+            "cp314-cp314-musllinux_1_2_x86_64",
+            "cp314-cp314-manylinux_2_17_aarch64",
+            "cp315-abi3-manylinux_2_17_x86_64",
+            "cp313-cp313-manylinux_2_17_x86_64",
+            "py2-none-any",
+            "pp311-pypy311_pp73-any",
+        ] {
+            assert_eq!(rank(&tags, rest), None, "{rest}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_target_has_tags(minor in 0_u8.., glibc in any::<bool>(), major in 0_u16..4, level in 0_u16..200) {
+            let libc = if glibc { Libc::Glibc(major, level) } else { Libc::Musl(major, level) };
+            let python = PythonVersion { major: 3, minor, patch: None };
+            let tags = Tags::of(&Target { python, platform: Platform { arch: Arch::X86_64, libc } });
+            let all = tags.all();
+            let unique: std::collections::BTreeSet<_> = all.iter().collect();
+            prop_assert_eq!(unique.len(), all.len());
+            prop_assert_eq!(rank(&tags, "py3-none-any").is_some(), true);
+        }
+    }
+}
