@@ -55,9 +55,10 @@ impl Tags {
     pub fn all(&self) -> Vec<String> {
         let mut platforms: Vec<_> = self.platforms.iter().collect();
         platforms.sort_by_key(|(_, rank)| **rank);
-        let native = self.native.iter().flat_map(|(python, abi)| {
-            platforms.iter().map(move |(platform, _)| format!("{python}-{abi}-{platform}"))
-        });
+        let native = self
+            .native
+            .iter()
+            .flat_map(|(python, abi)| platforms.iter().map(move |(platform, _)| format!("{python}-{abi}-{platform}")));
         native.chain(self.pure.iter().map(|(python, abi)| format!("{python}-{abi}-any"))).collect()
     }
 }

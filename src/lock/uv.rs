@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pep440_rs::VersionSpecifiers;
 use pep508_rs::MarkerTree;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::lock::names::WheelName;
 
 mod convert;
@@ -188,7 +188,9 @@ impl UvLock {
 
     /// The package whose sources are the lock's own folder.
     pub fn root(&self) -> Option<&LockedPackage> {
-        self.packages.iter().find(|package| package.source.folder().is_some_and(|folder| folder == "." || folder.is_empty()))
+        self.packages
+            .iter()
+            .find(|package| package.source.folder().is_some_and(|folder| folder == "." || folder.is_empty()))
     }
 }
 

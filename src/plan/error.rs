@@ -1,6 +1,6 @@
 //! Why a lock gives no plan.
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 
 /// A lock, a target and a selection that do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -175,8 +175,12 @@ impl Fault {
             Self::NoWheel { .. } => {
                 format!("choose another --python or --platform, or another version or a git source for `{name}`")
             }
-            Self::NoBinary => format!("take `{name}` out of no-binary-package under [tool.uv], or give it a git source"),
-            Self::NoBuild { .. } => format!("take `{name}` out of no-build-package under [tool.uv] (no-build forbids all)"),
+            Self::NoBinary => {
+                format!("take `{name}` out of no-binary-package under [tool.uv], or give it a git source")
+            }
+            Self::NoBuild { .. } => {
+                format!("take `{name}` out of no-build-package under [tool.uv] (no-build forbids all)")
+            }
             Self::Neither => format!("take `{name}` out of no-binary-package or no-build-package under [tool.uv]"),
             Self::Nothing => "make the lock anew with `uv lock`".into(),
         })

@@ -122,9 +122,10 @@ impl TargetArgs {
             None => default_python(folder, lock, project)?,
         };
         let host = || Arch::host().map(|arch| Platform { arch, libc: GLIBC });
-        let platform = self.platform.or_else(host).ok_or_else(|| {
-            Failure::usage("no platform to choose for", "name one: --platform x86_64-manylinux_2_28")
-        })?;
+        let platform = self
+            .platform
+            .or_else(host)
+            .ok_or_else(|| Failure::usage("no platform to choose for", "name one: --platform x86_64-manylinux_2_28"))?;
         Ok(Target { python, platform })
     }
 }
@@ -134,9 +135,10 @@ fn default_python(folder: &Path, lock: &UvLock, project: &Project) -> Result<Pyt
     let path = folder.join(".python-version");
     if let Ok(text) = std::fs::read_to_string(&path) {
         let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        return line.unwrap_or_default().parse().map_err(|error| {
-            Failure::usage(format!("`{}`: {error}", path.display()), "name a Python: --python 3.14")
-        });
+        return line
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Failure::usage(format!("`{}`: {error}", path.display()), "name a Python: --python 3.14"));
     }
     akb::plan::only_python(lock, project).ok_or_else(|| {
         let message = format!("the project runs on several Pythons ({}), and none was named", lock.requires_python);
