@@ -10,6 +10,8 @@ use crate::request::{PythonVersion, Target};
 mod choose;
 mod error;
 mod select;
+#[cfg(test)]
+mod tests;
 
 pub use crate::lock::project::Project;
 pub use error::{Fault, PlanError};

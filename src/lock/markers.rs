@@ -67,3 +67,42 @@ fn depth(text: &str) -> usize {
     }
     most
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(marker: &str, python: &str, platform: &str) -> bool {
+        let target = Target { python: python.parse().unwrap(), platform: platform.parse().unwrap() };
+        parse(marker).unwrap().evaluate(&environment(&target), &[])
+    }
+
+    #[test]
+    fn answer_as_cpython_on_linux() {
+        for (marker, expected) in [
+            ("sys_platform == 'linux' and os_name == 'posix' and platform_system == 'Linux'", true),
+            ("implementation_name == 'cpython' and platform_python_implementation == 'CPython'", true),
+            ("python_version == '3.14' and python_full_version == '3.14.0'", true),
+            ("python_version >= '3.9' and python_version < '3.10'", false),
+            ("implementation_version >= '3.14'", true),
+            ("python_version in '3.13 3.14'", true),
+            ("platform_machine == 'aarch64'", true),
+            ("platform_machine == 'arm64'", false),
+            ("platform_release == '' and platform_version == ''", true),
+            ("extra == 'x'", false),
+        ] {
+            assert_eq!(holds(marker, "3.14", "aarch64-musllinux_1_2"), expected, "{marker}");
+        }
+        assert!(holds("python_full_version == '3.14.2'", "3.14.2", "x86_64-manylinux_2_28"));
+    }
+
+    #[test]
+    fn refuses_what_would_exhaust_the_parser() {
+        let nested = |depth: usize| format!("{}os_name == 'posix'{}", "(".repeat(depth), ")".repeat(depth));
+        assert!(parse(&nested(DEEPEST)).is_ok());
+        assert!(parse(&nested(DEEPEST + 1)).is_err());
+        assert!(parse(&nested(100_000)).is_err());
+        assert!(parse(&"os_name == 'posix' or ".repeat(10_000)).is_err());
+        assert!(parse("os_name =").is_err());
+    }
+}
