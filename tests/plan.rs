@@ -4,6 +4,8 @@
 //! selection's names and versions are those of `uv export` with its markers evaluated by packaging, its files
 //! those that packaging's tags rank first.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 

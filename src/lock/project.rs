@@ -1,11 +1,10 @@
 //! What `pyproject.toml` and `uv.toml` say that bears on a plan and is not in the lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
 use pep440_rs::VersionSpecifiers;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::explain::{ExitCode, Explain};
 use crate::lock::names::normalize;
@@ -84,7 +83,7 @@ impl Explain for ProjectError {
 struct Wire {
     project: Option<WireProject>,
     #[serde(default)]
-    dependency_groups: BTreeMap<String, IgnoredAny>,
+    dependency_groups: toml::Table,
     #[serde(default)]
     tool: WireTool,
 }
@@ -95,7 +94,7 @@ struct WireProject {
     name: Option<String>,
     requires_python: Option<String>,
     #[serde(default)]
-    optional_dependencies: BTreeMap<String, IgnoredAny>,
+    optional_dependencies: toml::Table,
 }
 
 #[derive(Deserialize, Default)]

@@ -89,7 +89,7 @@ impl Rules<'_> {
             (false, false) => Fault::NoWheel { target, wanted, wheels },
         };
         let version = package.version.clone().unwrap_or_default();
-        PlanError::NoFile { name: package.name.clone(), version, fault }
+        PlanError::NoFile { name: package.name.clone(), version, fault: Box::new(fault) }
     }
 }
 

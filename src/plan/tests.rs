@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::explain::Explain as _;
 
 const HASH: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -80,7 +81,7 @@ fn obeys_no_binary_and_no_build() {
     assert_eq!(file(&both, no_binary).as_deref(), Some("foo-1.0.tar.gz"));
     assert_eq!(file(&both, no_build).as_deref(), Some("foo-1.0-py3-none-any.whl"));
     let fault = |lock: &str, project: &str| match foo(lock, project) {
-        Err(PlanError::NoFile { fault, .. }) => fault,
+        Err(PlanError::NoFile { fault, .. }) => *fault,
         other => panic!("{other:?}"),
     };
     assert_eq!(fault(&files(&["py3-none-any"], false), no_binary), Fault::NoBinary);
@@ -94,7 +95,6 @@ fn obeys_no_binary_and_no_build() {
 fn says_which_wheels_there_are_and_what_was_wanted() {
     let error = foo(&files(&["cp313-cp313-win_amd64"], false), "").unwrap_err();
     insta::assert_snapshot!(error, @"no file of `foo` 1.0 can be used: it has no source distribution, and none of its wheels runs on Python 3.14 on x86_64-manylinux_2_28 (tags wanted: cp314-cp314-manylinux_2_28_x86_64, or an older one): foo-1.0-cp313-cp313-win_amd64.whl");
-    use crate::explain::Explain as _;
     assert!(error.hint().unwrap().contains("--platform"));
 }
 

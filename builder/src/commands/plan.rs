@@ -51,6 +51,7 @@ pub(crate) struct TargetArgs {
     /// project allows]
     #[arg(long, value_name = "X.Y[.Z]", help_heading = "Target")]
     pub(crate) python: Option<PythonVersion>,
+    #[expect(clippy::doc_markdown, reason = "help texts are not Markdown")]
     /// Machine and C library to choose for, such as x86_64-manylinux_2_42 or aarch64-musllinux_1_2 [default:
     /// this machine's architecture with manylinux_2_28]
     #[arg(long, value_name = "PLATFORM", help_heading = "Target")]
@@ -59,6 +60,7 @@ pub(crate) struct TargetArgs {
 
 /// Options that say what of the lock is wanted.
 #[derive(clap::Args, Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct SelectionArgs {
     /// Start from this member of the workspace instead of the project in DIR; repeatable
     #[arg(long = "package", value_name = "NAME", value_parser = name, help_heading = "Selection")]
