@@ -4,8 +4,7 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 use pep508_rs::{
-    ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, MarkerExpression, MarkerOperator, MarkerTree, Pep508Error,
-    Requirement,
+    ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, MarkerExpression, MarkerOperator, Pep508Error, Requirement,
 };
 
 use term::{Term, Token};
@@ -164,6 +163,9 @@ fn depth(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
+    use pep508_rs::MarkerTree;
     use proptest::prelude::*;
 
     use super::*;
