@@ -40,14 +40,12 @@ impl Collision {
         }
     }
 
-    /// The next step for this one.
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::Content { path, packages } if packages.iter().any(|package| *package != packages[0]) => {
-                Some(format!("name the winner of each in akb.toml: [winners] \"{path}\" = \"{}\"", packages[0]))
-            }
-            _ => None,
-        }
+    /// The line of a recipe that would decide it, if one can.
+    pub(super) fn recipe_line(&self) -> Option<String> {
+        let Self::Content { path, packages } = self else { return None };
+        let path = path.split_once("/site-packages/").map_or(path.as_str(), |(_, below)| below);
+        let decidable = packages.iter().any(|package| *package != packages[0]) && !path.contains(".dist-info/");
+        decidable.then(|| format!("{path:?} = {:?}", packages[0]))
     }
 }
 

@@ -238,10 +238,14 @@ fn list(items: &[String]) -> String {
 impl Explain for InstallError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Collisions { collisions } => collisions.iter().find_map(Collision::hint),
+            Self::Collisions { collisions } => {
+                let lines: Vec<String> = collisions.iter().filter_map(Collision::recipe_line).collect();
+                let text = format!("name the winner of each in akb.toml:\n[install.winners]\n{}", lines.join("\n"));
+                (!lines.is_empty()).then_some(text)
+            }
             Self::Winner { path, claimants, .. } => Some(match claimants.first() {
-                Some(claimant) => format!("in akb.toml: [winners] \"{path}\" = \"{claimant}\", or remove the line"),
-                None => format!("in akb.toml: remove \"{path}\" from [winners]"),
+                Some(claimant) => format!("in akb.toml, [install.winners]: \"{path}\" = \"{claimant}\""),
+                None => format!("in akb.toml: remove \"{path}\" from [install.winners]"),
             }),
             Self::Changed { .. } => {
                 Some("the cache is damaged: remove the folder of this wheel in it and run again".to_owned())
@@ -250,8 +254,9 @@ impl Explain for InstallError {
                 Some("the disk is full: free space and run the same command again".to_owned())
             }
             Self::Record { wheel, .. } | Self::DistInfo { wheel, .. } | Self::Identity { wheel, .. } => Some(format!(
-                "the wheel is broken or was tampered with: report it to its project, or build it from source with \
-                 the package's name in `from-source` of akb.toml ({wheel})"
+                "the wheel is broken or was tampered with: report it to its project, or build from source instead, in \
+                 akb.toml:\n[package.{}]\nfrom-source = true",
+                wheel.split('-').next().unwrap_or(wheel)
             )),
             _ => None,
         }

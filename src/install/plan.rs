@@ -298,3 +298,209 @@ fn with_interpreter(script: &[u8], interpreter: &str) -> Option<Vec<u8>> {
     }
     Some([b"#!", interpreter.as_bytes(), arguments.trim_ascii_end(), body].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install::testing::{TestWheel, layout, open_all};
+
+    const SITE: &str = "lib/python3.14/site-packages";
+
+    fn made(wheels: Vec<TestWheel>) -> Result<SitePlan, InstallError> {
+        made_with(wheels, &[])
+    }
+
+    fn made_with(wheels: Vec<TestWheel>, winners: &[(&str, &str)]) -> Result<SitePlan, InstallError> {
+        let (_folder, wheels) = open_all(wheels);
+        let winners = winners.iter().map(|(path, name)| ((*path).to_owned(), (*name).to_owned())).collect();
+        plan(&wheels, &layout(), &winners)
+    }
+
+    fn collisions(result: Result<SitePlan, InstallError>) -> Vec<Collision> {
+        match result {
+            Err(InstallError::Collisions { collisions }) => collisions,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn text(plan: &SitePlan, path: &str) -> String {
+        match &plan.files[path].content {
+            Content::Bytes(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+            Content::Copy(from) => panic!("{path} is a copy of {}", from.display()),
+        }
+    }
+
+    #[test]
+    fn every_scheme_has_its_place() {
+        let wheel = TestWheel::new("Gr.Let", "1")
+            .file("greenlet/__init__.py", "")
+            .file("Gr.Let-1.data/purelib/pure.py", "")
+            .file("Gr.Let-1.data/platlib/plat.py", "")
+            .file("Gr.Let-1.data/headers/sub/g.h", "")
+            .file("Gr.Let-1.data/scripts/tool", "#!python -E\nprint()\n")
+            .file("Gr.Let-1.data/scripts/elf", b"\x7fELF\0")
+            .file("Gr.Let-1.data/data/etc/conf", "")
+            .info("entry_points.txt", "[gui_scripts]\nwin = greenlet:main\n")
+            .executable("greenlet/__init__.py");
+        let plan = made(vec![wheel]).unwrap();
+        let shown: Vec<String> = plan
+            .files
+            .iter()
+            .map(|(path, file)| format!("{} {path}", if file.executable { "x" } else { "-" }))
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @"");
+        assert_eq!(text(&plan, "bin/tool"), "#!/akb/bin/python -E\nprint()\n");
+        assert!(matches!(plan.files["bin/elf"].content, Content::Copy(_)));
+        insta::assert_snapshot!(text(&plan, &format!("{SITE}/Gr.Let-1.dist-info/RECORD")), @"");
+    }
+
+    #[test]
+    fn unknown_schemes_are_refused() {
+        for path in ["a-1.data/other/x", "a-1.data/x"] {
+            assert!(
+                matches!(made(vec![TestWheel::new("a", "1").file(path, "")]), Err(InstallError::Scheme { .. })),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_placeholders_of_python_are_replaced() {
+        let replaced = |script: &str| {
+            with_interpreter(script.as_bytes(), "/akb/bin/python").map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        for (script, expected) in [
+            ("#!python\nx", "#!/akb/bin/python\nx"),
+            ("#!pythonw\nx", "#!/akb/bin/python\nx"),
+            ("#!python\r\nx", "#!/akb/bin/python\nx"),
+            ("#!python3 -s\nx", "#!/akb/bin/python -s\nx"),
+            ("#!python", "#!/akb/bin/python"),
+        ] {
+            assert_eq!(replaced(script).as_deref(), Some(expected), "{script:?}");
+        }
+        for script in ["#!/usr/bin/env python\n", "#!pythonista\n", "", "#!/bin/sh\n", "# python"] {
+            assert_eq!(replaced(script), None, "{script:?}");
+        }
+    }
+
+    #[test]
+    fn all_collisions_are_reported_at_once() {
+        let a = TestWheel::new("a", "1")
+            .file("docs/Makefile", "a")
+            .file("thing", "file")
+            .file("a-1.data/data/pyvenv.cfg", "home = /tmp\n")
+            .file("a-1.data/data/lib", "not a folder")
+            .file("a-1.data/scripts/python3", "#!python\n")
+            .file("a-1.data/data/runtime/lib/libc.so.6", "");
+        let b = TestWheel::new("b", "1")
+            .file("docs/Makefile", "b")
+            .file("thing/x", "folder")
+            .file("b-1.data/data/akb-receipt.json", "{}")
+            .file(&format!("b-1.data/data/{SITE}/a-1.dist-info/RECORD"), "")
+            .file(&format!("b-1.data/data/{SITE}/a-1.dist-info/INSTALLER"), "")
+            .info("entry_points.txt", "[console_scripts]\npython = b:main\n");
+        let error = made(vec![b, a]).unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"");
+        insta::assert_snapshot!(crate::explain::Explain::hint(&error).unwrap(), @"");
+    }
+
+    #[test]
+    fn a_file_cannot_be_a_folder_of_others_nor_of_links() {
+        let below = TestWheel::new("a", "1").file("a-1.data/data/bin/python/x", "");
+        assert!(matches!(&collisions(made(vec![below]))[..], [Collision::Reserved { .. }]));
+        let include = TestWheel::new("a", "1").file("a-1.data/data/include", "").file("a-1.data/headers/a.h", "");
+        assert!(
+            matches!(&collisions(made(vec![include]))[..], [Collision::FileAndFolder { path, .. }] if path == "include")
+        );
+    }
+
+    #[test]
+    fn equal_files_are_shared() {
+        let wheel = |name| TestWheel::new(name, "1").file("ns/__init__.py", "same").file("ns/x.py", "");
+        let plan = made(vec![wheel("b"), wheel("a").executable("ns/x.py")]).unwrap();
+        assert_eq!(plan.files[&format!("{SITE}/ns/x.py")].package, "a");
+        assert!(plan.files[&format!("{SITE}/ns/x.py")].executable);
+        for name in ["a", "b"] {
+            assert!(text(&plan, &format!("{SITE}/{name}-1.dist-info/RECORD")).contains("\nns/__init__.py,sha256="));
+        }
+        assert!(plan.notes.iter().any(|note| note.contains("ns/__init__.py is the same in a, b")));
+    }
+
+    #[test]
+    fn the_recipe_names_the_winner() {
+        let wheels =
+            || vec![TestWheel::new("a", "1").file("docs/M", "a"), TestWheel::new("b", "1").file("docs/M", "b")];
+        let path = format!("{SITE}/docs/M");
+        for key in ["docs/M", &path] {
+            let plan = made_with(wheels(), &[(key, "b")]).unwrap();
+            assert_eq!(plan.files[&path].package, "b");
+            assert!(text(&plan, &format!("{SITE}/b-1.dist-info/RECORD")).contains("docs/M,"));
+            assert!(!text(&plan, &format!("{SITE}/a-1.dist-info/RECORD")).contains("docs/M,"));
+        }
+        let error = made_with(wheels(), &[("docs/M", "c")]).unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"");
+        let plan = made_with(vec![TestWheel::new("a", "1")], &[("docs/M", "a")]).unwrap();
+        assert_eq!(plan.warnings, ["the recipe names a winner of docs/M, but nothing collides there"]);
+    }
+
+    #[test]
+    fn scripts_of_two_packages_collide_unless_equal() {
+        let wheel = |name, object| {
+            TestWheel::new(name, "1").info("entry_points.txt", format!("[console_scripts]\ntool = {object}\n"))
+        };
+        assert!(made(vec![wheel("a", "x:y"), wheel("b", "x:y")]).is_ok());
+        let found = collisions(made(vec![wheel("a", "x:y"), wheel("b", "x:z")]));
+        assert_eq!(found, [Collision::Content { path: "bin/tool".into(), packages: vec!["a".into(), "b".into()] }]);
+        let plan = made_with(vec![wheel("a", "x:y"), wheel("b", "x:z")], &[("bin/tool", "b")]).unwrap();
+        assert!(text(&plan, "bin/tool").contains("import z"));
+    }
+
+    #[test]
+    fn an_entry_point_replaces_a_wrapper_of_its_name() {
+        let wheel = TestWheel::new("a", "1")
+            .file("a-1.data/scripts/tool", "#!python\nold")
+            .info("entry_points.txt", "[console_scripts]\ntool = a:main\n");
+        assert!(text(&made(vec![wheel]).unwrap(), "bin/tool").contains("from a import main"));
+    }
+
+    #[test]
+    fn what_only_an_installer_may_write_is_not_taken() {
+        let wheel = TestWheel::new("a", "1")
+            .info("INSTALLER", "evil")
+            .info("direct_url.json", "{}")
+            .info("REQUESTED", "")
+            .info("RECORD.jws", "{}")
+            .info("licenses/LICENSE", "MIT");
+        let plan = made(vec![wheel]).unwrap();
+        insta::assert_snapshot!(text(&plan, &format!("{SITE}/a-1.dist-info/RECORD")), @"");
+        assert_eq!(text(&plan, &format!("{SITE}/a-1.dist-info/INSTALLER")), "akb\n");
+    }
+
+    #[test]
+    fn shipped_bytecode_is_taken_only_without_its_source() {
+        let wheel = TestWheel::new("a", "1")
+            .file("m.py", "")
+            .file("__pycache__/m.cpython-314.pyc", "stale")
+            .file("p/n.py", "")
+            .file("p/__pycache__/n.cpython-314.opt-1.pyc", "stale")
+            .file("p/__pycache__/gone.cpython-314.pyc", "kept")
+            .file("p/sourceless.pyc", "kept");
+        let plan = made(vec![wheel]).unwrap();
+        let kept: Vec<&String> = plan.files.keys().filter(|path| path.ends_with(".pyc")).collect();
+        assert_eq!(kept, [&format!("{SITE}/p/__pycache__/gone.cpython-314.pyc"), &format!("{SITE}/p/sourceless.pyc")]);
+    }
+
+    #[test]
+    fn what_runs_at_start_and_case_are_told() {
+        let wheel = TestWheel::new("a", "1").file("a.pth", "import os").file("Mod/x.py", "").file("mod/y.py", "");
+        let plan = made(vec![wheel.file("sitecustomize.py", "").file("mod/b.pth", "")]).unwrap();
+        assert_eq!(plan.warnings, [format!("only their case tells these apart: {SITE}/Mod, {SITE}/mod")]);
+        assert_eq!(plan.notes.iter().filter(|note| note.contains("runs at every start")).count(), 2);
+    }
+
+    #[test]
+    fn a_package_cannot_come_twice() {
+        let twice = vec![TestWheel::new("a.b", "1"), TestWheel::new("A_B", "2")];
+        assert!(matches!(made(twice), Err(InstallError::Twice { package, .. }) if package == "a-b"));
+    }
+}

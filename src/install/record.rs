@@ -181,3 +181,136 @@ fn compare(row: &Row, found: &Found<'_>, read: &dyn Fn(&str) -> std::io::Result<
         found: format!("{algorithm}={encoded}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install::testing::TestWheel;
+    use crate::install::{InstallError, Wheel};
+    use proptest::prelude::*;
+
+    fn open(wheel: TestWheel) -> Result<Wheel, InstallError> {
+        wheel.open(tempfile::tempdir().unwrap().path())
+    }
+
+    fn problems(wheel: TestWheel) -> Vec<RecordProblem> {
+        match open(wheel) {
+            Err(InstallError::Record { problems, .. }) => problems,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wheel() -> TestWheel {
+        TestWheel::new("a", "1").file("a.py", "x = 1\n")
+    }
+
+    /// The right record with the row of `a.py` replaced.
+    fn with_row(row: &str) -> TestWheel {
+        let wheel = wheel();
+        let right = wheel.right_record();
+        let rows: String =
+            right.lines().filter(|line| !line.starts_with("a.py")).map(|line| format!("{line}\n")).collect();
+        wheel.record(&format!("{rows}{row}"))
+    }
+
+    #[test]
+    fn a_right_record_is_taken() {
+        assert!(open(wheel()).is_ok());
+        let crlf = wheel().right_record().replace('\n', "\r\n");
+        assert!(open(wheel().record(&crlf)).is_ok());
+        let sizeless = "a.py,sha256=6cpCLM3UTWeSRUGNhfsBWyS1i2DRPq7M9VwYXz3CAPQ,";
+        assert!(matches!(&problems(with_row(sizeless))[..], [RecordProblem::Hash { .. }]));
+        let sizeless = format!("a.py,sha256={},\n", BASE64URL_NOPAD.encode(Sha256::of(b"x = 1\n").bytes()));
+        assert!(open(with_row(&sizeless)).is_ok());
+    }
+
+    #[test]
+    fn stronger_hashes_are_computed() {
+        for (name, digest) in [
+            ("sha384", sha2::Sha384::digest(b"x = 1\n").to_vec()),
+            ("sha512", sha2::Sha512::digest(b"x = 1\n").to_vec()),
+        ] {
+            let encoded = BASE64URL_NOPAD.encode(&digest);
+            assert!(open(with_row(&format!("a.py,{name}={encoded},6"))).is_ok(), "{name}");
+            let wrong = format!("a.py,{name}=A{},6", &encoded[1..]);
+            assert!(matches!(&problems(with_row(&wrong))[..], [RecordProblem::Hash { .. }]), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_disagreement_has_its_name() {
+        let right = wheel().right_record();
+        let row = right.lines().find(|line| line.starts_with("a.py")).unwrap();
+        let hash = row.split(',').nth(1).unwrap();
+        use RecordProblem::{Absent, Algorithm, Hash, NoHash, OwnHash, Path, Size, Twice, Unlisted};
+        assert!(matches!(&problems(with_row(""))[..], [Unlisted { path }] if path == "a.py"));
+        assert!(matches!(&problems(with_row("a.py,,"))[..], [NoHash { .. }]));
+        assert!(matches!(&problems(with_row(&format!("a.py,{hash},7")))[..], [Size { found: 6, .. }]));
+        assert!(matches!(&problems(with_row(&format!("a.py,{hash},six")))[..], [Size { .. }]));
+        assert!(matches!(&problems(with_row("a.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,6"))[..], [Algorithm { .. }]));
+        assert!(matches!(&problems(with_row("a.py,SHA256=AA,6"))[..], [Algorithm { .. }]));
+        assert!(matches!(&problems(with_row(&format!("a.py,{hash}=,6")))[..], [Hash { .. }]));
+        assert!(matches!(&problems(wheel().record(&format!("{right}{row}\n")))[..], [Twice { .. }]));
+        assert!(matches!(&problems(wheel().record(&format!("{right}b.py,{hash},6\n")))[..], [Absent { .. }]));
+        assert!(matches!(&problems(wheel().record(&format!("{right}../b.py,{hash},6\n")))[..], [Path { .. }]));
+        assert!(matches!(&problems(wheel().record(&format!("{right}/etc/passwd,,\n")))[..], [Path { .. }]));
+        assert!(matches!(&problems(wheel().record(&format!("{right}a/./b,,\n")))[..], [Path { .. }]));
+        let own = right.replace("RECORD,,", "RECORD,sha256=AA,");
+        assert!(matches!(&problems(wheel().record(&own))[..], [OwnHash { .. }]));
+    }
+
+    #[test]
+    fn all_disagreements_are_told_at_once() {
+        let wheel = wheel().file("b.py", "").file("c.py", "").record("x.py,,\na-1.dist-info/RECORD,,\n");
+        let error = open(wheel).unwrap_err().to_string();
+        for path in
+            ["x.py: listed", "a.py: in the", "b.py: in the", "c.py: in the", "METADATA: in the", "WHEEL: in the"]
+        {
+            assert!(error.contains(path), "{path} in {error}");
+        }
+    }
+
+    #[test]
+    fn signatures_and_the_record_need_no_row() {
+        let rows = wheel().right_record().replace("a-1.dist-info/RECORD,,\n", "");
+        let signed = wheel().info("RECORD.jws", "{}").info("RECORD.p7s", "x").record(&rows);
+        assert!(open(signed).is_ok());
+        let other = wheel().file("RECORD.jws", "{}").record(&rows);
+        assert!(matches!(&problems(other)[..], [RecordProblem::Unlisted { .. }]));
+    }
+
+    #[test]
+    fn rows_that_are_no_rows_are_refused() {
+        for text in ["a.py\n", "a,b\n", "a,b,c,d\n", "\"a,b,c\n", "\"a\"x,b,c\n", "a,,\nb\n"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse("a,,\n\"b\nc\",,\nd\n").unwrap_err(), (4, "is not three fields"));
+        assert_eq!(parse("\n\r\na,,\r\n\n").unwrap(), [Row::bare("a".into())]);
+    }
+
+    #[test]
+    fn odd_names_are_quoted_as_python_does() {
+        let names = ["a,b.py", "q\"q.py", "sp ace.py", "é.py", "plain"];
+        let text = format(names.iter().map(|name| Row::bare((*name).to_owned())).collect());
+        insta::assert_snapshot!(text, @r#"
+        "a,b.py",,
+        plain,,
+        "q""q.py",,
+        sp ace.py,,
+        é.py,,
+        "#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(?s)[a,\"\r\n=é ]{0,60}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn rows_round_trip(paths in proptest::collection::btree_set("(?s)[a-c,\"\n\r é/]{1,12}", 0..8)) {
+            let rows: Vec<Row> = paths.into_iter().map(|path| Row::of(path, &Sha256::of(b""), 0)).collect();
+            prop_assert_eq!(parse(&format(rows.clone())), Ok(rows));
+        }
+    }
+}

@@ -242,3 +242,113 @@ fn is_of(folder: &str, suffix: &str, named: &WheelName) -> bool {
     let parsed = folder.strip_suffix(suffix).and_then(of_folder);
     parsed.is_some_and(|(name, version)| name == named.name && version == named.version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install::testing::TestWheel;
+
+    fn open(wheel: TestWheel) -> Result<Wheel, InstallError> {
+        wheel.open(tempfile::tempdir().unwrap().path())
+    }
+
+    fn format(text: &str) -> Result<Wheel, InstallError> {
+        open(TestWheel::new("a", "1").info("WHEEL", text))
+    }
+
+    fn metadata(text: &str) -> Result<Wheel, InstallError> {
+        open(TestWheel::new("a", "1").info("METADATA", text))
+    }
+
+    #[test]
+    fn knows_the_format_versions() {
+        assert!(format("Wheel-Version: 1.0\nRoot-Is-Purelib: true\n").unwrap().root_is_purelib);
+        assert!(!format("wheel-version: 1.9\r\nROOT-IS-PURELIB: False\r\n").unwrap().root_is_purelib);
+        for version in ["2.0", "0.1", "1", "x.y", "10.0"] {
+            let error = format(&format!("Wheel-Version: {version}\nRoot-Is-Purelib: true\n")).unwrap_err();
+            assert!(matches!(error, InstallError::WheelVersion { .. }), "{version}");
+        }
+        for text in
+            ["Root-Is-Purelib: true\n", "Wheel-Version: 1.0\n", "Wheel-Version: 1.0\nRoot-Is-Purelib: maybe\n", "x\n"]
+        {
+            assert!(matches!(format(text), Err(InstallError::Metadata { .. })), "{text}");
+        }
+        assert!(format("Wheel-Version: 1.0\nWheel-Version: 1.1\nRoot-Is-Purelib: true\n").is_err());
+    }
+
+    #[test]
+    fn name_and_version_are_those_of_the_file() {
+        assert_eq!(metadata("Name: A\nVersion: 1.0\n\nName: b\n").unwrap().version, "1.0");
+        for text in
+            ["Name: b\nVersion: 1\n", "Name: a\nVersion: 2\n", "Name: a\nVersion: one\n", "Name: \nVersion: 1\n"]
+        {
+            assert!(matches!(metadata(text), Err(InstallError::Identity { .. })), "{text}");
+        }
+        for text in ["Version: 1\n", "Name: a\n", "Name: a\nName: a\nVersion: 1\n"] {
+            assert!(matches!(metadata(text), Err(InstallError::Metadata { .. })), "{text}");
+        }
+        assert!(metadata("Name: a\nVersion: 1\n\n\u{fffd}").is_ok());
+    }
+
+    #[test]
+    fn metadata_in_other_encodings_are_read() {
+        assert!(open(TestWheel::new("a", "1").info("METADATA", b"Name: a\nVersion: 1\nAuthor: J\xf6rg\n")).is_ok());
+        let wheel =
+            open(TestWheel::new("a", "1").info("WHEEL", b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nX: \xf6\n"));
+        assert!(matches!(wheel, Err(InstallError::Metadata { .. })));
+    }
+
+    #[test]
+    fn there_is_one_dist_info_and_it_is_its_own() {
+        let spelt = TestWheel::new("Foo.Bar", "1.0").filename("foo_bar-1.0.0-py3-none-any.whl");
+        assert_eq!(open(spelt).unwrap().dist_info, "Foo.Bar-1.0.dist-info");
+        let vendored =
+            TestWheel::new("a", "1").file("a/_vendor/b-2.dist-info/METADATA", "Name: b").file("a/c.dist-info/x", "");
+        assert!(open(vendored).is_ok());
+        for wheel in [
+            TestWheel::new("a", "1").filename("b-1-py3-none-any.whl"),
+            TestWheel::new("a", "1").filename("a-2-py3-none-any.whl"),
+            TestWheel::new("a", "1").file("b-2.dist-info/METADATA", "Name: b"),
+            TestWheel::new("a", "1").file("A-1.dist-info/entry_points.txt", ""),
+        ] {
+            assert!(matches!(open(wheel), Err(InstallError::DistInfo { .. })));
+        }
+    }
+
+    #[test]
+    fn files_that_every_wheel_has_must_be_there() {
+        for name in ["WHEEL", "METADATA", "RECORD"] {
+            let mut wheel = TestWheel::new("a", "1").file("a.py", "");
+            wheel.files.remove(&format!("a-1.dist-info/{name}"));
+            assert!(matches!(open(wheel), Err(InstallError::Missing { file, .. }) if file.ends_with(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        for path in ["../a.py", "/a.py", "a/../../b", "a\\b", "a\nb", "a//b"] {
+            let wheel = TestWheel::new("a", "1").file(path, "");
+            assert!(matches!(open(wheel), Err(InstallError::Path { .. })), "{path:?}");
+        }
+        assert!(matches!(open(TestWheel::new("a", "1").filename("a.zip")), Err(InstallError::FileName { .. })));
+    }
+
+    #[test]
+    fn data_folders_of_others_are_refused() {
+        assert_eq!(
+            open(TestWheel::new("a", "1").file("A-1.0.data/data/x", "")).unwrap().data.as_deref(),
+            Some("A-1.0.data")
+        );
+        assert_eq!(open(TestWheel::new("a", "1").file("plots.data/x", "")).unwrap().data, None);
+        for paths in [["b-1.data/data/x", "a.py"], ["a-1.data/data/x", "A-1.data/data/y"]] {
+            let wheel = paths.iter().fold(TestWheel::new("a", "1"), |wheel, path| wheel.file(path, ""));
+            assert!(matches!(open(wheel), Err(InstallError::Metadata { .. })), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn entry_points_that_escape_are_refused() {
+        let wheel = TestWheel::new("a", "1").info("entry_points.txt", "[console_scripts]\n../../../x = a:b\n");
+        assert!(matches!(open(wheel), Err(InstallError::EntryPoint { name, .. }) if name == "../../../x"));
+    }
+}
