@@ -1,1 +1,3 @@
-//! (to be written)
+//! Text to locks: `uv.lock`, and akb's own sidecar lock.
+
+pub mod sidecar;
