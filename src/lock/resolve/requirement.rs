@@ -115,6 +115,10 @@ fn range(specifier: VersionSpecifier) -> Ranges<Version> {
     match specifier.operator() {
         Operator::Equal if !specifier.version().is_local() => exact(specifier.version()),
         Operator::NotEqual if !specifier.version().is_local() => exact(specifier.version()).complement(),
+        // PEP 440: `<2` takes no pre-release of 2. (The published conversion takes 1.0 out of `<1.0.post1` too.)
+        Operator::LessThan if !specifier.version().any_prerelease() => {
+            Ranges::strictly_lower_than(specifier.version().clone().with_dev(Some(0)))
+        }
         _ => Ranges::from(specifier),
     }
 }
