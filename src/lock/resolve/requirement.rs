@@ -176,8 +176,8 @@ mod tests {
         ) {
             let specifier = VersionSpecifier::from_str(&format!("{operator}{bound}")).unwrap();
             let version: Version = version.parse().unwrap();
-            // `>1a1` and 1.post1, `<2rc1` and 2a1: `contains` goes by the base version, PEP 440 does not.
-            prop_assume!(!matches!(operator, "<" | ">") || !bound.contains(['a', 'c', 'd']));
+            // `>1a1` and 1.post1, `<2rc1` and 2a1: `contains` goes by the base version, the sets by the order.
+            prop_assume!(!matches!(operator, "<" | ">") || !bound.contains(char::is_alphabetic));
             prop_assert_eq!(range(specifier.clone()).contains(&version), specifier.contains(&version));
         }
 
