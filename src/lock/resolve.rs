@@ -16,6 +16,7 @@ use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::lock::markers;
 use crate::lock::tags::Tags;
+use crate::plan::FileId;
 use crate::request::Target;
 
 mod candidates;
@@ -23,7 +24,7 @@ mod conflict;
 mod provider;
 pub(crate) mod requirement;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use requirement::NotARequirement;
 
@@ -101,7 +102,7 @@ pub enum Choice {
     /// The project's own package of this version.
     Own(String),
     /// A file of the index.
-    File(Offer),
+    File(FileId),
 }
 
 /// A package of a build environment.
@@ -216,6 +217,20 @@ pub fn resolve(world: &World<'_>, package: &str, requirements: &[String]) -> Res
     provider::solve(world, package, requirements)
 }
 
+/// The best of `offers` for exactly `version` of `name`, yanked or not, and the versions that there are for the
+/// target, newest first (at most ten).
+pub(crate) fn choose(world: &World<'_>, name: &str, version: &str, offers: Vec<Offer>) -> (Option<FileId>, Vec<String>) {
+    let found = candidates::candidates(&Setting::new(world, name), name, offers, None);
+    let offered = found.versions.keys().rev().take(10).map(ToString::to_string).collect();
+    let wanted = version.parse::<Version>().ok();
+    let choice = wanted.and_then(|version| found.versions.get(&version).map(|candidate| candidate.choice.clone()));
+    let file = match choice {
+        Some(Choice::File(file)) => Some(file),
+        Some(Choice::Own(_)) | None => None,
+    };
+    (file, offered)
+}
+
 /// What does not change during a resolution.
 struct Setting<'a> {
     world: &'a World<'a>,
@@ -243,7 +258,7 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own(version) => write!(f, "the project's own {version}"),
-            Self::File(offer) => f.write_str(&offer.file),
+            Self::File(file) => f.write_str(&file.name),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::str::FromStr as _;
 use pep440_rs::{Version, VersionSpecifiers};
 
 use super::{Choice, Offer, Own, Setting, requirement::is_small};
+use crate::digest::Sha256;
 use crate::lock::names::{SdistName, WheelName};
+use crate::plan::FileId;
 
 /// What can be chosen for one name.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +35,14 @@ pub(super) fn candidates(setting: &Setting<'_>, name: &str, offers: Vec<Offer>, 
     for offer in offers {
         match fit(setting, name, &offer) {
             Err(reason) => *found.refused.entry(reason).or_default() += 1,
-            Ok((version, rank)) => {
+            Ok((version, sha256, rank)) => {
                 let rank = (offer.yanked, rank);
                 if ranks.get(&version).is_some_and(|best| *best <= rank) {
                     continue;
                 }
                 ranks.insert(version.clone(), rank);
-                found.versions.insert(version, Candidate { yanked: offer.yanked, choice: Choice::File(offer) });
+                let file = FileId { name: offer.file, size: offer.size, sha256 };
+                found.versions.insert(version, Candidate { yanked: offer.yanked, choice: Choice::File(file) });
             }
         }
     }
@@ -64,7 +67,7 @@ struct Rank {
     file: String,
 }
 
-fn fit(setting: &Setting<'_>, name: &str, offer: &Offer) -> Result<(Version, Rank), &'static str> {
+fn fit(setting: &Setting<'_>, name: &str, offer: &Offer) -> Result<(Version, Sha256, Rank), &'static str> {
     let (version, rank) = if offer.file.ends_with(".whl") {
         let wheel = WheelName::parse(&offer.file).map_err(|_| "named against the specification")?;
         if wheel.name != name {
@@ -87,16 +90,14 @@ fn fit(setting: &Setting<'_>, name: &str, offer: &Offer) -> Result<(Version, Ran
     if !is_small(&version) {
         return Err("of an absurd version");
     }
-    if offer.sha256.is_none() {
-        return Err("without a sha256 in the index");
-    }
+    let sha256 = offer.sha256.ok_or("without a sha256 in the index")?;
     if !python_fits(setting, offer.requires_python.as_deref()) {
         return Err("for other versions of Python");
     }
     if is_newer(offer.uploaded.as_deref(), setting.world.exclude_newer) {
         return Err("newer than exclude-newer");
     }
-    Ok((version, rank))
+    Ok((version, sha256, rank))
 }
 
 /// A `Requires-Python` that cannot be read excludes nothing, as with other installers.

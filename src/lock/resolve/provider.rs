@@ -100,7 +100,8 @@ impl Provider<'_> {
             let Node::Package(name) = node else { continue };
             let known = self.known(&name)?;
             let Some(candidate) = known.versions.get(&version) else { continue };
-            if let Some(preferred) = known.preferred.as_ref().filter(|preferred| **preferred != version) {
+            let own = self.setting.world.own.contains_key(&name);
+            if let Some(preferred) = known.preferred.as_ref().filter(|preferred| own && **preferred != version) {
                 notes.push(format!(
                     "{} is built with {name} {version}: the locked {preferred} does not fit its requirements",
                     self.setting.package

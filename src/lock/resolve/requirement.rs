@@ -115,8 +115,8 @@ fn range(specifier: VersionSpecifier) -> Ranges<Version> {
     match specifier.operator() {
         Operator::Equal if !specifier.version().is_local() => exact(specifier.version()),
         Operator::NotEqual if !specifier.version().is_local() => exact(specifier.version()).complement(),
-        // PEP 440: `<2` takes no pre-release of 2. (The published conversion takes 1.0 out of `<1.0.post1` too.)
-        Operator::LessThan if !specifier.version().any_prerelease() => {
+        // The published conversion takes 1.0 out of `<1.0.post1`, which is only meant to lose 1.0.post1.dev0.
+        Operator::LessThan if specifier.version().is_post() && !specifier.version().any_prerelease() => {
             Ranges::strictly_lower_than(specifier.version().clone().with_dev(Some(0)))
         }
         _ => Ranges::from(specifier),
@@ -177,7 +177,9 @@ mod tests {
             let specifier = VersionSpecifier::from_str(&format!("{operator}{bound}")).unwrap();
             let version: Version = version.parse().unwrap();
             // `>1a1` and 1.post1, `<2rc1` and 2a1: `contains` goes by the base version, the sets by the order.
-            prop_assume!(!matches!(operator, "<" | ">") || !bound.contains(char::is_alphabetic));
+            if matches!(operator, "<" | ">") && bound.contains(char::is_alphabetic) {
+                return Ok(());
+            }
             prop_assert_eq!(range(specifier.clone()).contains(&version), specifier.contains(&version));
         }
 

@@ -5,13 +5,13 @@ use super::*;
 
 /// An index in memory. Each line: file name, then words: `>=3.9` for Requires-Python, `yanked`, `@TIME` for the
 /// upload, `nohash`; after `:` the requirements, separated by `,,`.
-struct Memory {
+pub(crate) struct Memory {
     files: Vec<(String, Offer, Vec<String>)>,
     asked: RefCell<BTreeSet<String>>,
 }
 
 impl Memory {
-    fn new(lines: &[&str]) -> Self {
+    pub(crate) fn new(lines: &[&str]) -> Self {
         let files = lines.iter().map(|line| {
             let (head, requires) = line.split_once(" : ").unwrap_or((line, ""));
             let mut words = head.split(' ');
@@ -50,7 +50,7 @@ impl Source for Memory {
     fn requires(&self, name: &str, choice: &Choice) -> Result<Requires, Failed> {
         let file = match choice {
             Choice::Own(version) => format!("own-{name}-{version}"),
-            Choice::File(offer) => offer.file.clone(),
+            Choice::File(file) => file.name.clone(),
         };
         let requires = self.files.iter().find(|(_, offer, _)| offer.file == file).map(|(.., requires)| requires.clone());
         match requires.unwrap_or_default() {
