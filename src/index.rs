@@ -335,7 +335,8 @@ impl Kept {
 impl Index {
     /// The address of a project's page.
     fn page(&self, project: &str) -> Result<Url, IndexError> {
-        let name = PackageName::new(project.to_owned()).map_err(|_| IndexError::Name { name: project.to_owned() })?;
+        let name = PackageName::new(project.to_owned()).ok().filter(|name| !name.as_ref().is_empty());
+        let name = name.ok_or_else(|| IndexError::Name { name: project.to_owned() })?;
         let mut url = crate::net::address::without_login(&self.url);
         url.set_path(&format!("{}/{name}/", url.path().trim_end_matches('/')));
         Ok(url)
