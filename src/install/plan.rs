@@ -189,7 +189,8 @@ impl Site<'_> {
             return Err(InstallError::Collisions { collisions: collide::sorted(collisions) });
         }
         files.insert("pyvenv.cfg".to_owned(), generated("akb", self.layout.pyvenv_cfg().into_bytes(), false));
-        Ok(self.finish(files, &unused))
+        let told = wheels.iter().flat_map(|wheel| wheel.warnings.iter().cloned()).collect();
+        Ok(self.finish(files, &unused, told))
     }
 
     /// The claims of the winner.
@@ -203,11 +204,10 @@ impl Site<'_> {
         Ok(won)
     }
 
-    fn finish(self, files: BTreeMap<String, Placed>, unused: &BTreeSet<&str>) -> SitePlan {
-        let mut warnings: Vec<String> = unused
-            .iter()
-            .map(|path| format!("the recipe names a winner of {path}, but nothing collides there"))
-            .collect();
+    fn finish(self, files: BTreeMap<String, Placed>, unused: &BTreeSet<&str>, mut warnings: Vec<String>) -> SitePlan {
+        warnings.extend(
+            unused.iter().map(|path| format!("the recipe names a winner of {path}, but nothing collides there")),
+        );
         for group in collide::differing_in_case(files.keys().map(String::as_str)) {
             warnings.push(format!("only their case tells these apart: {}", group.join(", ")));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::Digest as _;
 
 use super::error::RecordProblem;
@@ -177,6 +177,16 @@ pub(super) fn disagreements(
     problems
 }
 
+/// How many rows have their hash in hexadecimal. The specification wants base64, but early uv_build wrote this
+/// (geoip2 5.2.0); the two have different lengths, so it cannot be mistaken.
+pub(super) fn in_hexadecimal(rows: &[Row]) -> usize {
+    let hexadecimal = |row: &&Row| {
+        let digits = row.hash.split_once('=').map_or("", |(_, digits)| digits);
+        matches!(digits.len(), 64 | 96 | 128) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    rows.iter().filter(hexadecimal).count()
+}
+
 fn compare(row: &Row, found: &Found<'_>, read: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Option<RecordProblem> {
     let path = || row.path.clone();
     if !row.size.is_empty() && row.size.parse() != Ok(found.size) {
@@ -195,7 +205,8 @@ fn compare(row: &Row, found: &Found<'_>, read: &dyn Fn(&str) -> std::io::Result<
         _ => return Some(RecordProblem::Algorithm { path: path(), found: algorithm.to_owned() }),
     };
     let encoded = BASE64URL_NOPAD.encode(&digest);
-    (encoded != expected).then(|| RecordProblem::Hash {
+    let agrees = encoded == expected || HEXLOWER.encode(&digest) == expected;
+    (!agrees).then(|| RecordProblem::Hash {
         path: path(),
         expected: row.hash.clone(),
         found: format!("{algorithm}={encoded}"),
@@ -255,6 +266,18 @@ mod tests {
             let wrong = format!("a.py,{name}=A{},6", &encoded[1..]);
             assert!(matches!(&problems(with_row(&wrong))[..], [RecordProblem::Hash { .. }]), "{name}");
         }
+    }
+
+    #[test]
+    fn hexadecimal_hashes_are_taken_and_told() {
+        let right = Sha256::of(b"x = 1\n").hex();
+        let wheel = open(with_row(&format!("a.py,sha256={right},6"))).unwrap();
+        assert_eq!(wheel.warnings.len(), 1);
+        assert!(open(self::wheel()).unwrap().warnings.is_empty());
+        let wrong = Sha256::of(b"x = 2\n").hex();
+        assert!(matches!(&problems(with_row(&format!("a.py,sha256={wrong},6")))[..], [RecordProblem::Hash { .. }]));
+        let upper = right.to_uppercase();
+        assert!(matches!(&problems(with_row(&format!("a.py,sha256={upper},6")))[..], [RecordProblem::Hash { .. }]));
     }
 
     #[test]
