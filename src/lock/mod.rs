@@ -15,6 +15,10 @@ use uv::{UvLock, UvLockError};
 pub mod markers;
 pub mod names;
 pub mod project;
+//! (which wheels run on a target) and [`markers`] (which dependencies hold on it). [`resolve`] finds what
+//! builds a package, [`make()`] writes it down.
+pub mod resolve;
+pub mod sidecar;
 pub mod tags;
 pub mod uv;
 
