@@ -135,10 +135,9 @@ impl Call<'_> {
         }
         let python = if venv { PathBuf::from(ENV).join("bin/python") } else { self.inputs.python.clone() };
         let mut env = self.env.clone();
-        for (name, value) in [
-            ("MAKEFLAGS", format!("-j{}", self.parallel)),
-            ("CMAKE_BUILD_PARALLEL_LEVEL", self.parallel.to_string()),
-        ] {
+        for (name, value) in
+            [("MAKEFLAGS", format!("-j{}", self.parallel)), ("CMAKE_BUILD_PARALLEL_LEVEL", self.parallel.to_string())]
+        {
             env.entry(name.to_owned()).or_insert(value);
         }
         let mut writable = vec![(self.room.out.clone(), OUT.into())];

@@ -99,9 +99,7 @@ fn members(job: &Job, built: &BTreeMap<Id, Built>) -> Result<Vec<Member>, WheelE
             Ok(Member { file: file.clone(), path: path.clone(), sha256: *sha256 })
         }
         Requirement::Built(id) => match built.get(id) {
-            Some(built) => {
-                Ok(Member { file: built.file.clone(), path: built.wheel.clone(), sha256: built.sha256 })
-            }
+            Some(built) => Ok(Member { file: built.file.clone(), path: built.wheel.clone(), sha256: built.sha256 }),
             None => Err(WheelError::Unknown { package: job.id.clone(), requirement: id.clone() }),
         },
     };
@@ -113,13 +111,7 @@ fn hashes(members: &[Member]) -> Vec<key::Member> {
 }
 
 /// Builds the wheel into `folder`.
-fn make(
-    job: &Job,
-    members: &[Member],
-    workshop: Workshop<'_>,
-    share: Share,
-    folder: &Path,
-) -> Result<(), WheelError> {
+fn make(job: &Job, members: &[Member], workshop: Workshop<'_>, share: Share, folder: &Path) -> Result<(), WheelError> {
     in_scratch(folder, |scratch| {
         let (answer, outcome, room) = call("build", job, members, workshop, share, scratch)?;
         let file = made(job, &room.out, answer.wheel.as_deref())?;

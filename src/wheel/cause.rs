@@ -196,7 +196,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         for (line, cause) in [
-            ("src/x.c:96:10: fatal error: libxml/xmlversion.h: No such file or directory", Cause::Header("libxml/xmlversion.h".into())),
+            (
+                "src/x.c:96:10: fatal error: libxml/xmlversion.h: No such file or directory",
+                Cause::Header("libxml/xmlversion.h".into()),
+            ),
             ("x.c:1:10: fatal error: 'gssapi.h' file not found", Cause::Header("gssapi.h".into())),
             ("/usr/bin/ld: cannot find -lltdl: No such file or directory", Cause::Library("ltdl".into())),
             ("/usr/bin/x86_64-linux-gnu-ld.bfd: cannot find -lpq", Cause::Library("pq".into())),
@@ -204,7 +207,10 @@ mod tests {
             ("Package 'xmlsec1', required by 'virtual:world', not found", Cause::PkgConfig("xmlsec1".into())),
             ("No package 'libffi' found", Cause::PkgConfig("libffi".into())),
             ("error: command 'gcc' failed: No such file or directory", Cause::Tool("gcc".into())),
-            ("error: command '/usr/bin/x86_64-linux-gnu-g++' failed: No such file or directory", Cause::Tool("x86_64-linux-gnu-g++".into())),
+            (
+                "error: command '/usr/bin/x86_64-linux-gnu-g++' failed: No such file or directory",
+                Cause::Tool("x86_64-linux-gnu-g++".into()),
+            ),
             ("/bin/sh: 1: krb5-config: not found", Cause::Tool("krb5-config".into())),
             ("bash: line 1: cmake: command not found", Cause::Tool("cmake".into())),
             ("Error: pg_config executable not found.", Cause::Tool("pg_config".into())),
@@ -212,7 +218,10 @@ mod tests {
             ("ModuleNotFoundError: No module named 'Cython.Build'", Cause::Module("Cython.Build".into())),
             ("gcc: fatal error: Killed signal terminated program cc1", Cause::Memory),
             ("OSError: [Errno 101] Network is unreachable", Cause::Network),
-            ("a.c:3:5: error: implicit declaration of function 'f'", Cause::Other("a.c:3:5: error: implicit declaration of function 'f'".into())),
+            (
+                "a.c:3:5: error: implicit declaration of function 'f'",
+                Cause::Other("a.c:3:5: error: implicit declaration of function 'f'".into()),
+            ),
         ] {
             let output = format!("running build_ext\n{line}\nerror: command '/usr/bin/gcc' failed with exit code 1\n");
             assert_eq!(find(&output), cause, "{line}");

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Id, WheelError, backend};
 use super::error::At as _;
+use super::{Id, WheelError, backend};
 use crate::digest::Sha256;
 use crate::inputs::Inputs;
 use crate::install::{self, Content, Layout, Placed};
@@ -21,7 +21,7 @@ pub(super) struct Member {
     pub(super) sha256: Sha256,
 }
 
-/// Makes the environment of `members` in `dest`, which must not exist; `scratch` is an empty folder beside it.
+/// Makes the environment of `members` in `dest`, which must not exist; nor may `scratch`, which is gone afterwards.
 pub(super) fn make(
     package: &Id,
     members: &[Member],
@@ -34,6 +34,7 @@ pub(super) fn make(
         file: file.to_owned(),
         message,
     };
+    fs::create_dir(scratch).at("create", scratch)?;
     let mut wheels = Vec::new();
     for (number, member) in members.iter().enumerate() {
         let folder = scratch.join(number.to_string());
@@ -45,9 +46,11 @@ pub(super) fn make(
     }
     let all = || members.iter().map(|member| member.file.as_str()).collect::<Vec<_>>().join(", ");
     let layout = Layout { python: inputs.target.python, prefix: backend::ENV.to_owned() };
-    let mut site = install::plan(&wheels, &layout, &Default::default()).map_err(|error| refused(&all(), error.to_string()))?;
+    let mut site =
+        install::plan(&wheels, &layout, &Default::default()).map_err(|error| refused(&all(), error.to_string()))?;
     link_to_inputs(&mut site, inputs);
-    install::write(&site, dest, std::num::NonZeroUsize::MIN, &Silent).map_err(|error| refused(&all(), error.to_string()))?;
+    install::write(&site, dest, std::num::NonZeroUsize::MIN, &Silent)
+        .map_err(|error| refused(&all(), error.to_string()))?;
     fs::remove_dir_all(scratch).at("remove", scratch)
 }
 

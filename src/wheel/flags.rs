@@ -122,7 +122,8 @@ fn fixed(inputs: &Inputs) -> BTreeMap<String, String> {
         ("LD_LIBRARY_PATH", &libraries),
         ("PKG_CONFIG_PATH", &inputs.pkg_config),
     ];
-    let lists = lists.into_iter().filter(|(_, folders)| !folders.is_empty()).map(|(name, folders)| (name, join(folders)));
+    let lists =
+        lists.into_iter().filter(|(_, folders)| !folders.is_empty()).map(|(name, folders)| (name, join(folders)));
     let texts = [
         ("HOME", "/tmp"),
         ("TMPDIR", "/tmp"),

@@ -64,7 +64,8 @@ fn order(jobs: &[Job]) -> Result<Vec<Ranked>, WheelError> {
     }
     let sorted = topological(jobs, &places)?;
     // One is added, so that a job without sources of C still counts.
-    let weights: Vec<u64> = jobs.iter().map(|job| Ok(source::weight(&job.source)?.saturating_add(1))).collect::<Result<_, WheelError>>()?;
+    let weights: Vec<u64> =
+        jobs.iter().map(|job| Ok(source::weight(&job.source)?.saturating_add(1))).collect::<Result<_, WheelError>>()?;
     let mut below = vec![0_u64; jobs.len()];
     let mut above = vec![0_u64; jobs.len()];
     for &job in &sorted {
@@ -74,7 +75,10 @@ fn order(jobs: &[Job]) -> Result<Vec<Ranked>, WheelError> {
         }
     }
     for &job in sorted.iter().rev() {
-        let most = dependents(jobs, &places, job).iter().map(|dependent| below[*dependent].saturating_add(weights[*dependent])).max();
+        let most = dependents(jobs, &places, job)
+            .iter()
+            .map(|dependent| below[*dependent].saturating_add(weights[*dependent]))
+            .max();
         below[job] = most.unwrap_or(0);
     }
     let mut order: Vec<Ranked> = (0..jobs.len())
@@ -207,8 +211,10 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("x.c"), vec![b' '; *size]).unwrap();
             let mut job = job(name, "1", &folder);
-            job.requires =
-                needs.iter().map(|need| Requirement::Built(Id { name: (*need).into(), version: Some("1".into()) })).collect();
+            job.requires = needs
+                .iter()
+                .map(|need| Requirement::Built(Id { name: (*need).into(), version: Some("1".into()) }))
+                .collect();
             job
         };
         let jobs = specs.iter().map(make).collect();
@@ -217,7 +223,8 @@ mod tests {
 
     #[test]
     fn the_heaviest_chain_goes_first() {
-        let (_root, jobs) = jobs(&[("psycopg-c", 30, &[]), ("xmlsec", 5, &["lxml"]), ("lxml", 90, &[]), ("gssapi", 40, &[])]);
+        let (_root, jobs) =
+            jobs(&[("psycopg-c", 30, &[]), ("xmlsec", 5, &["lxml"]), ("lxml", 90, &[]), ("gssapi", 40, &[])]);
         let order = order(&jobs).unwrap();
         let names: Vec<&str> = order.iter().map(|ranked| jobs[ranked.job].id.name.as_str()).collect();
         assert_eq!(names, ["lxml", "gssapi", "psycopg-c", "xmlsec"]);
