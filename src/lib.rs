@@ -28,7 +28,6 @@ pub mod install;
 pub mod lock;
 pub mod nar;
 pub mod net;
-pub mod output;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
