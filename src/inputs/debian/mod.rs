@@ -49,15 +49,17 @@ pub const LAYOUT: u32 = 1;
 pub const SUITES: [&str; 3] = ["stable", "testing", "unstable"];
 
 /// Packages that no dependency names, since every Debian system has them (`Essential: yes`), and that build
-/// scripts run: a shell and the usual tools.
-pub const ESSENTIAL: [&str; 4] = ["coreutils", "dash", "grep", "sed"];
+/// scripts run: a shell, the usual tools, and the locale C.UTF-8.
+pub const ESSENTIAL: [&str; 9] =
+    ["coreutils", "dash", "diffutils", "findutils", "grep", "libc-bin", "mawk", "perl-base", "sed"];
 
 /// What is wanted of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The suite; `None`: the first of [`SUITES`] that has the wanted Python.
     pub suite: Option<String>,
-    /// Packages beside Python, by name or as relations (`libc6-dev (>= 2.40)`).
+    /// Packages beside Python, by name or as relations (`libc6-dev (>= 2.40)`); `-name` leaves one out that others
+    /// depend on.
     pub packages: Vec<String>,
     /// The machine.
     pub arch: Arch,
