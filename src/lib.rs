@@ -12,7 +12,7 @@
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
-//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`output`], [`place`] |
+//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
 //! | all of it, top to bottom | [`pipeline`] |
 
@@ -28,7 +28,6 @@ pub mod install;
 pub mod lock;
 pub mod nar;
 pub mod net;
-pub mod output;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
