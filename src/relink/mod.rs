@@ -1,1 +1,2 @@
-//! (to be written)
+//! x
+pub mod elf;
