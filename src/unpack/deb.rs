@@ -62,14 +62,12 @@ pub(super) fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Re
             control(compression(name)?.reader(content)?, &mut budget)
         },
     )?;
-    let files = member(
+    member(
         &mut reader,
         |name| name.starts_with("data.tar"),
         |name, content| {
-            let mut folder = Folder::open(dest)?;
             let mut budget = Budget::new(limits, Some(packed));
-            tar::unpack(compression(name)?.reader(content)?, &mut folder, &Policy::debian(), &mut budget)?;
-            Ok(folder)
+            tar::unpack(compression(name)?.reader(content)?, folder, &Policy::debian(), &mut budget)
         },
     )?;
     if ar::next(&mut reader)?.is_some() {
