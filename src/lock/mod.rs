@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use project::{Project, ProjectError};
 use uv::{UvLock, UvLockError};
 
@@ -53,7 +53,9 @@ pub enum LockError {
 impl Explain for LockError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { .. } => Some("name the folder that holds `uv.lock`, or make it there with `uv lock`".into()),
+            Self::Missing { .. } => {
+                Some("name the folder that holds `uv.lock`, or make it there with `uv lock`".into())
+            }
             Self::Read { .. } => None,
             Self::Uv(error) => error.hint(),
             Self::Project(error) => error.hint(),
