@@ -10,6 +10,8 @@ use crate::request::{PythonVersion, Target};
 mod choose;
 mod error;
 mod select;
+#[cfg(test)]
+mod tests;
 
 pub use crate::lock::project::Project;
 pub use error::{Fault, PlanError};
@@ -109,14 +111,13 @@ pub struct FileId {
 /// allows.
 pub fn plan(lock: &UvLock, project: &Project, target: &Target, selection: &Selection) -> Result<Plan, PlanError> {
     let exact = allowed(lock, project, target)?;
-    let chosen = select::select(lock, project, &exact, selection)?;
+    let chosen = select::select(lock, project, target, &exact, selection)?;
     let tags = Tags::of(target);
     let mut packages = Vec::with_capacity(chosen.len());
     for package in chosen {
         let origin = choose::origin(package, &tags, project, target)?;
         packages.push(Package { name: package.name.clone(), version: package.version.clone(), origin });
     }
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Plan { target: target.clone(), packages })
 }
 

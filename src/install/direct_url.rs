@@ -95,6 +95,6 @@ mod tests {
             sha256: Sha256::of(b"abc"),
             subdirectory: Some("python".to_owned()),
         };
-        insta::assert_snapshot!(archive.json(), @"");
+        insta::assert_snapshot!(archive.json(), @r#"{"archive_info":{"hash":"sha256=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","hashes":{"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}},"subdirectory":"python","url":"https://files.invalid/a-1.tar.gz"}"#);
     }
 }

@@ -15,7 +15,7 @@ mod headers;
 mod layout;
 mod names;
 mod plan;
-mod record;
+pub mod record;
 mod refresh;
 #[cfg(test)]
 mod testing;

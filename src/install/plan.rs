@@ -189,7 +189,8 @@ impl Site<'_> {
             return Err(InstallError::Collisions { collisions: collide::sorted(collisions) });
         }
         files.insert("pyvenv.cfg".to_owned(), generated("akb", self.layout.pyvenv_cfg().into_bytes(), false));
-        Ok(self.finish(files, &unused))
+        let told = wheels.iter().flat_map(|wheel| wheel.warnings.iter().cloned()).collect();
+        Ok(self.finish(files, &unused, told))
     }
 
     /// The claims of the winner.
@@ -203,11 +204,10 @@ impl Site<'_> {
         Ok(won)
     }
 
-    fn finish(self, files: BTreeMap<String, Placed>, unused: &BTreeSet<&str>) -> SitePlan {
-        let mut warnings: Vec<String> = unused
-            .iter()
-            .map(|path| format!("the recipe names a winner of {path}, but nothing collides there"))
-            .collect();
+    fn finish(self, files: BTreeMap<String, Placed>, unused: &BTreeSet<&str>, mut warnings: Vec<String>) -> SitePlan {
+        warnings.extend(
+            unused.iter().map(|path| format!("the recipe names a winner of {path}, but nothing collides there")),
+        );
         for group in collide::differing_in_case(files.keys().map(String::as_str)) {
             warnings.push(format!("only their case tells these apart: {}", group.join(", ")));
         }
@@ -348,10 +348,39 @@ mod tests {
             .iter()
             .map(|(path, file)| format!("{} {path}", if file.executable { "x" } else { "-" }))
             .collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        x bin/elf
+        x bin/tool
+        x bin/win
+        - etc/conf
+        - include/site/python3.14/gr-let/sub/g.h
+        - lib/python3.14/site-packages/Gr.Let-1.dist-info/INSTALLER
+        - lib/python3.14/site-packages/Gr.Let-1.dist-info/METADATA
+        - lib/python3.14/site-packages/Gr.Let-1.dist-info/RECORD
+        - lib/python3.14/site-packages/Gr.Let-1.dist-info/WHEEL
+        - lib/python3.14/site-packages/Gr.Let-1.dist-info/entry_points.txt
+        x lib/python3.14/site-packages/greenlet/__init__.py
+        - lib/python3.14/site-packages/plat.py
+        - lib/python3.14/site-packages/pure.py
+        - pyvenv.cfg
+        ");
         assert_eq!(text(&plan, "bin/tool"), "#!/akb/bin/python -E\nprint()\n");
         assert!(matches!(plan.files["bin/elf"].content, Content::Copy(_)));
-        insta::assert_snapshot!(text(&plan, &format!("{SITE}/Gr.Let-1.dist-info/RECORD")), @"");
+        insta::assert_snapshot!(text(&plan, &format!("{SITE}/Gr.Let-1.dist-info/RECORD")), @r"
+        ../../../bin/elf,sha256=jXDsOi8_g5UpE9ICNGRLvexh-bZsJPlM7teUAlK_LLQ,5
+        ../../../bin/tool,sha256=tDDB0FnT5vQO2Mo8OISRLNL5ndCuRma6pt0fKV4bknY,29
+        ../../../bin/win,sha256=pDy5P1BWpEogxs_uR_7u_nkNB765dszLEPO8qd0pISQ,206
+        ../../../etc/conf,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0
+        ../../../include/site/python3.14/gr-let/sub/g.h,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0
+        Gr.Let-1.dist-info/INSTALLER,sha256=ZAOLU9piqUoaAWTLEqyp3efMb6A0eCls7KLri_Wz03I,4
+        Gr.Let-1.dist-info/METADATA,sha256=-CDtwmfMqrpCdq65G5mp4v5SywfN5OVl9qJegCJlsnc,46
+        Gr.Let-1.dist-info/RECORD,,
+        Gr.Let-1.dist-info/WHEEL,sha256=JCVX9z8V-js2aV5qmQR2E3fiCs-Yu3vPO91cCBmO1JM,59
+        Gr.Let-1.dist-info/entry_points.txt,sha256=lsN6ha_IU22XStPBLeJM2SsR5U0O-xmVv7akwS_WoRs,34
+        greenlet/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0
+        plat.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0
+        pure.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0
+        ");
     }
 
     #[test]
@@ -400,8 +429,24 @@ mod tests {
             .file(&format!("b-1.data/data/{SITE}/a-1.dist-info/INSTALLER"), "")
             .info("entry_points.txt", "[console_scripts]\npython = b:main\n");
         let error = made(vec![b, a]).unwrap_err();
-        insta::assert_snapshot!(error.to_string(), @"");
-        insta::assert_snapshot!(crate::explain::Explain::hint(&error).unwrap(), @"");
+        insta::assert_snapshot!(error.to_string(), @r"
+        files collide:
+          akb-receipt.json: from b, but this path is akb's own
+          bin/python: from b, but this path is akb's own
+          bin/python3: from a, but this path is akb's own
+          lib: from a, but this path is akb's own
+          lib/python3.14/site-packages/a-1.dist-info/INSTALLER: different contents from a and b
+          lib/python3.14/site-packages/a-1.dist-info/RECORD: from b, but this path is akb's own
+          lib/python3.14/site-packages/docs/Makefile: different contents from a and b
+          lib/python3.14/site-packages/thing: a file of a and a folder of b
+          pyvenv.cfg: from a, but this path is akb's own
+          runtime/lib/libc.so.6: from a, but this path is akb's own
+        ");
+        insta::assert_snapshot!(crate::explain::Explain::hint(&error).unwrap(), @r#"
+        name the winner of each in akb.toml:
+        [install.winners]
+        "docs/Makefile" = "a"
+        "#);
     }
 
     #[test]
@@ -438,7 +483,7 @@ mod tests {
             assert!(!text(&plan, &format!("{SITE}/a-1.dist-info/RECORD")).contains("docs/M,"));
         }
         let error = made_with(wheels(), &[("docs/M", "c")]).unwrap_err();
-        insta::assert_snapshot!(error.to_string(), @"");
+        insta::assert_snapshot!(error.to_string(), @r"winner of `docs/M` is c, but only a, b have the file");
         let plan = made_with(vec![TestWheel::new("a", "1")], &[("docs/M", "a")]).unwrap();
         assert_eq!(plan.warnings, ["the recipe names a winner of docs/M, but nothing collides there"]);
     }
@@ -472,7 +517,13 @@ mod tests {
             .info("RECORD.jws", "{}")
             .info("licenses/LICENSE", "MIT");
         let plan = made(vec![wheel]).unwrap();
-        insta::assert_snapshot!(text(&plan, &format!("{SITE}/a-1.dist-info/RECORD")), @"");
+        insta::assert_snapshot!(text(&plan, &format!("{SITE}/a-1.dist-info/RECORD")), @r"
+        a-1.dist-info/INSTALLER,sha256=ZAOLU9piqUoaAWTLEqyp3efMb6A0eCls7KLri_Wz03I,4
+        a-1.dist-info/METADATA,sha256=qcfEMyfP3JOn04nzsIxpXA7rx2Y1A-xvUh0Ddo8QfXU,41
+        a-1.dist-info/RECORD,,
+        a-1.dist-info/WHEEL,sha256=JCVX9z8V-js2aV5qmQR2E3fiCs-Yu3vPO91cCBmO1JM,59
+        a-1.dist-info/licenses/LICENSE,sha256=5dz_6Da27IpY5JJBm1UOZfuMvcMIUDl55drLM6x-o7c,3
+        ");
         assert_eq!(text(&plan, &format!("{SITE}/a-1.dist-info/INSTALLER")), "akb\n");
     }
 

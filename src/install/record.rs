@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::Digest as _;
 
 use super::error::RecordProblem;
@@ -12,29 +12,29 @@ use crate::digest::Sha256;
 
 /// One row, its three fields as they are written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Row {
+pub struct Row {
     /// Relative to site-packages, `/` between components.
-    pub(super) path: String,
+    pub path: String,
     /// `sha256=` and URL-safe base64 without padding, or nothing.
-    pub(super) hash: String,
+    pub hash: String,
     /// Bytes in decimal, or nothing.
-    pub(super) size: String,
+    pub size: String,
 }
 
 impl Row {
     /// The row of a file with known content.
-    pub(super) fn of(path: String, sha256: &Sha256, size: u64) -> Self {
+    pub fn of(path: String, sha256: &Sha256, size: u64) -> Self {
         Self { path, hash: format!("sha256={}", BASE64URL_NOPAD.encode(sha256.bytes())), size: size.to_string() }
     }
 
     /// The row of a file that is not verified: bytecode, and `RECORD` itself.
-    pub(super) fn bare(path: String) -> Self {
+    pub fn bare(path: String) -> Self {
         Self { path, hash: String::new(), size: String::new() }
     }
 }
 
 /// Reads rows as Python's `csv.reader` does; blank lines are skipped. `Err` has the line and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Vec<Row>, (usize, &'static str)> {
+pub fn parse(text: &str) -> Result<Vec<Row>, (usize, &'static str)> {
     let mut rows = Vec::new();
     let mut rest = text;
     let mut line = 1;
@@ -93,7 +93,7 @@ fn field(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 /// The text of sorted rows. Quoted only where it must be, as Python's `csv.writer` does.
-pub(super) fn format(mut rows: Vec<Row>) -> String {
+pub fn format(mut rows: Vec<Row>) -> String {
     rows.sort_unstable();
     rows.dedup();
     let mut text = String::new();
@@ -107,6 +107,26 @@ pub(super) fn format(mut rows: Vec<Row>) -> String {
         let _ = writeln!(text, "{path},{},{}", row.hash, row.size);
     }
     text
+}
+
+/// The paths that an installed `RECORD` lists, as they are spelt; none where it cannot be understood.
+pub fn paths(record: &[u8]) -> impl Iterator<Item = String> {
+    let rows = std::str::from_utf8(record).ok().and_then(|text| parse(text).ok()).unwrap_or_default();
+    rows.into_iter().map(|row| row.path)
+}
+
+/// An installed `RECORD` with the hash and size that `fresh` knows for paths, spelt as in the record. Rows
+/// without a hash stay so; a record that cannot be understood stays as it is.
+pub fn with_hashes(record: &[u8], mut fresh: impl FnMut(&str) -> Option<(Sha256, u64)>) -> Vec<u8> {
+    let Some(mut rows) = std::str::from_utf8(record).ok().and_then(|text| parse(text).ok()) else {
+        return record.to_vec();
+    };
+    for row in rows.iter_mut().filter(|row| !row.hash.is_empty()) {
+        if let Some((sha256, size)) = fresh(&row.path) {
+            *row = Row::of(std::mem::take(&mut row.path), &sha256, size);
+        }
+    }
+    format(rows).into_bytes()
 }
 
 /// What a wheel's record is checked against.
@@ -157,6 +177,16 @@ pub(super) fn disagreements(
     problems
 }
 
+/// How many rows have their hash in hexadecimal. The specification wants base64, but early uv_build wrote this
+/// (geoip2 5.2.0); the two have different lengths, so it cannot be mistaken.
+pub(super) fn in_hexadecimal(rows: &[Row]) -> usize {
+    let hexadecimal = |row: &&Row| {
+        let digits = row.hash.split_once('=').map_or("", |(_, digits)| digits);
+        matches!(digits.len(), 64 | 96 | 128) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    rows.iter().filter(hexadecimal).count()
+}
+
 fn compare(row: &Row, found: &Found<'_>, read: &dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Option<RecordProblem> {
     let path = || row.path.clone();
     if !row.size.is_empty() && row.size.parse() != Ok(found.size) {
@@ -175,7 +205,8 @@ fn compare(row: &Row, found: &Found<'_>, read: &dyn Fn(&str) -> std::io::Result<
         _ => return Some(RecordProblem::Algorithm { path: path(), found: algorithm.to_owned() }),
     };
     let encoded = BASE64URL_NOPAD.encode(&digest);
-    (encoded != expected).then(|| RecordProblem::Hash {
+    let agrees = encoded == expected || HEXLOWER.encode(&digest) == expected;
+    (!agrees).then(|| RecordProblem::Hash {
         path: path(),
         expected: row.hash.clone(),
         found: format!("{algorithm}={encoded}"),
@@ -238,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn hexadecimal_hashes_are_taken_and_told() {
+        let right = Sha256::of(b"x = 1\n").hex();
+        let wheel = open(with_row(&format!("a.py,sha256={right},6"))).unwrap();
+        assert_eq!(wheel.warnings.len(), 1);
+        assert!(open(self::wheel()).unwrap().warnings.is_empty());
+        let wrong = Sha256::of(b"x = 2\n").hex();
+        assert!(matches!(&problems(with_row(&format!("a.py,sha256={wrong},6")))[..], [RecordProblem::Hash { .. }]));
+        let upper = right.to_uppercase();
+        assert!(matches!(&problems(with_row(&format!("a.py,sha256={upper},6")))[..], [RecordProblem::Hash { .. }]));
+    }
+
+    #[test]
     fn every_disagreement_has_its_name() {
         let right = wheel().right_record();
         let row = right.lines().find(|line| line.starts_with("a.py")).unwrap();
@@ -286,6 +329,17 @@ mod tests {
         }
         assert_eq!(parse("a,,\n\"b\nc\",,\nd\n").unwrap_err(), (4, "is not three fields"));
         assert_eq!(parse("\n\r\na,,\r\n\n").unwrap(), [Row::bare("a".into())]);
+    }
+
+    #[test]
+    fn installed_records_are_listed_and_edited() {
+        let record = b"a.py,sha256=x,1\n\"b,c\",,\n";
+        assert_eq!(paths(record).collect::<Vec<_>>(), ["a.py", "b,c"]);
+        let edited = with_hashes(record, |_| Some((Sha256::of(b""), 0)));
+        let expected = "a.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n\"b,c\",,\n";
+        assert_eq!(String::from_utf8(edited).unwrap(), expected);
+        assert_eq!(with_hashes(b"broken", |_| None), b"broken");
+        assert_eq!(paths(b"\xff,,").count(), 0);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Wheel {
     pub entry_points: Vec<EntryPoint>,
     /// Where it came from, if no index gave it. Set it before [`plan`](super::plan).
     pub direct_url: Option<DirectUrl>,
+    /// Where it departs from the specification in a way that has one meaning; [`write`](super::write()) tells them.
+    pub warnings: Vec<String>,
     /// The folder with the files.
     pub(super) root: PathBuf,
     /// Name of the `.dist-info` folder.
@@ -57,7 +59,7 @@ impl Wheel {
         let data = unpacked.data(&named)?;
         let root_is_purelib = unpacked.format(&dist_info)?;
         let version = unpacked.identity(&dist_info, &named)?;
-        unpacked.check_record(&dist_info)?;
+        let warnings = unpacked.check_record(&dist_info)?;
         let entry_points = unpacked.entry_points(&dist_info)?;
         Ok(Self {
             filename: filename.to_owned(),
@@ -66,6 +68,7 @@ impl Wheel {
             root_is_purelib,
             entry_points,
             direct_url: None,
+            warnings,
             root: unpacked.root.to_owned(),
             dist_info,
             data,
@@ -174,7 +177,8 @@ impl Unpacked<'_> {
         Ok(version)
     }
 
-    fn check_record(&self, dist_info: &str) -> Result<(), InstallError> {
+    /// Checks `RECORD`; gives what should be told of it.
+    fn check_record(&self, dist_info: &str) -> Result<Vec<String>, InstallError> {
         let file = format!("{dist_info}/RECORD");
         let text = self.text(&file)?.ok_or_else(|| self.missing(&file))?;
         let rows = record::parse(&text)
@@ -186,7 +190,12 @@ impl Unpacked<'_> {
             .collect();
         let read = |path: &str| fs::read(self.root.join(path));
         let problems = record::disagreements(&rows, &files, dist_info, &read);
-        if problems.is_empty() { Ok(()) } else { Err(InstallError::Record { wheel: self.wheel(), problems }) }
+        if !problems.is_empty() {
+            return Err(InstallError::Record { wheel: self.wheel(), problems });
+        }
+        let hexadecimal = record::in_hexadecimal(&rows);
+        let told = format!("{}: {hexadecimal} hashes in RECORD are hexadecimal, not base64; they hold", self.wheel);
+        Ok(if hexadecimal > 0 { vec![told] } else { Vec::new() })
     }
 
     fn entry_points(&self, dist_info: &str) -> Result<Vec<EntryPoint>, InstallError> {

@@ -2,21 +2,21 @@
 //!
 //! One file for each lock format; what they share is [`names`] (package and file names), [`tags`]
 //! (which wheels run on a target) and [`markers`] (which dependencies hold on it). [`project`] is what the
-//! project's own files add to a lock.
+//! project's own files add to a lock. [`resolve`] finds what builds a package, [`mod@make`] writes it down in
+//! akb's own lock, the [`sidecar`].
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use project::{Project, ProjectError};
 use uv::{UvLock, UvLockError};
 
+pub mod make;
 pub mod markers;
 pub mod names;
 pub mod project;
-//! (which wheels run on a target) and [`markers`] (which dependencies hold on it). [`resolve`] finds what
-//! builds a package, [`make()`] writes it down.
 pub mod resolve;
 pub mod sidecar;
 pub mod tags;
@@ -53,7 +53,9 @@ pub enum LockError {
 impl Explain for LockError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { .. } => Some("name the folder that holds `uv.lock`, or make it there with `uv lock`".into()),
+            Self::Missing { .. } => {
+                Some("name the folder that holds `uv.lock`, or make it there with `uv lock`".into())
+            }
             Self::Read { .. } => None,
             Self::Uv(error) => error.hint(),
             Self::Project(error) => error.hint(),

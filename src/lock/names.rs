@@ -120,7 +120,9 @@ impl WheelName {
         Ok(Self {
             name: normalize(name).ok_or_else(|| wrong("the package name is not valid"))?,
             version: Version::from_str(&version.replace('_', "-")).map_err(|error| wrong(&error.to_string()))?,
-            build: build.map(|build| BuildTag::parse(build).ok_or_else(|| wrong("the build tag is not valid"))).transpose()?,
+            build: build
+                .map(|build| BuildTag::parse(build).ok_or_else(|| wrong("the build tag is not valid")))
+                .transpose()?,
             pythons,
             abis,
             platforms,
@@ -228,7 +230,10 @@ mod tests {
     #[test]
     fn takes_sdist_names_apart() {
         let sdist = SdistName::parse("python-foo-1.0rc1.tar.gz", "Python_Foo").unwrap();
-        assert_eq!((sdist.name.as_str(), sdist.version, sdist.suffix), ("python-foo", "1.0rc1".parse().ok(), ".tar.gz"));
+        assert_eq!(
+            (sdist.name.as_str(), sdist.version, sdist.suffix),
+            ("python-foo", "1.0rc1".parse().ok(), ".tar.gz")
+        );
         assert_eq!(SdistName::parse("foo-2004d.zip", "foo").unwrap().version, None);
         assert!(SdistName::parse("foo-1.0.tar.gz", "bar").is_err());
         assert!(SdistName::parse("foo-1.0.rpm", "foo").is_err());

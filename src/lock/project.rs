@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use pep440_rs::VersionSpecifiers;
 use serde::Deserialize;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::lock::names::normalize;
 
 /// Longest file that is read, in bytes.
@@ -17,6 +17,10 @@ const LONGEST: usize = 16 << 20;
 pub struct Project {
     /// Normalised name (PEP 621).
     pub name: Option<String>,
+    /// Normalised names of its extras.
+    pub extras: BTreeSet<String>,
+    /// Normalised names of its dependency groups (PEP 735).
+    pub groups: BTreeSet<String>,
     /// Pythons that it runs on.
     pub requires_python: Option<VersionSpecifiers>,
     /// Groups that `uv sync` installs unasked (`tool.uv.default-groups`).
@@ -75,8 +79,11 @@ impl Explain for ProjectError {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
 struct Wire {
     project: Option<WireProject>,
+    #[serde(default)]
+    dependency_groups: toml::Table,
     #[serde(default)]
     tool: WireTool,
 }
@@ -86,6 +93,8 @@ struct Wire {
 struct WireProject {
     name: Option<String>,
     requires_python: Option<String>,
+    #[serde(default)]
+    optional_dependencies: toml::Table,
 }
 
 #[derive(Deserialize, Default)]
@@ -123,7 +132,9 @@ impl Project {
         if let Some((text, path)) = pyproject {
             let wrong = |reason| ProjectError { path: path.to_owned(), reason };
             let wire: Wire = read(text).map_err(wrong)?;
+            project.groups = names(wire.dependency_groups.keys()).map_err(wrong)?;
             if let Some(wire) = wire.project {
+                project.extras = names(wire.optional_dependencies.keys()).map_err(wrong)?;
                 project.name = wire.name.as_deref().map(name).transpose().map_err(wrong)?;
                 let specifiers = wire.requires_python.as_deref().map(VersionSpecifiers::from_str).transpose();
                 project.requires_python =
@@ -165,8 +176,8 @@ fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| error.to_string())
 }
 
-fn names(list: &[String]) -> Result<BTreeSet<String>, String> {
-    list.iter().map(|text| name(text)).collect()
+fn names<'a>(list: impl IntoIterator<Item = &'a String>) -> Result<BTreeSet<String>, String> {
+    list.into_iter().map(|text| name(text)).collect()
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -187,6 +198,10 @@ mod tests {
             [project]
             name = "My_App"
             requires-python = ">=3.12"
+            [project.optional-dependencies]
+            Fast = []
+            [dependency-groups]
+            Test_All = ["pytest", { include-group = "x" }]
             [tool.uv]
             default-groups = ["Dev", "docs"]
             no-binary-package = ["LXML"]
@@ -194,6 +209,7 @@ mod tests {
         "#;
         let project = parse(text, None).unwrap();
         assert_eq!(project.name.as_deref(), Some("my-app"));
+        assert_eq!((project.extras, project.groups), (["fast".into()].into(), ["test-all".into()].into()));
         assert_eq!(project.requires_python.unwrap().to_string(), ">=3.12");
         assert_eq!(project.default_groups, DefaultGroups::Named(["dev".into(), "docs".into()].into()));
         assert!(project.no_binary.covers("lxml") && !project.no_binary.covers("xmlsec"));

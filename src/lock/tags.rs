@@ -55,9 +55,10 @@ impl Tags {
     pub fn all(&self) -> Vec<String> {
         let mut platforms: Vec<_> = self.platforms.iter().collect();
         platforms.sort_by_key(|(_, rank)| **rank);
-        let native = self.native.iter().flat_map(|(python, abi)| {
-            platforms.iter().map(move |(platform, _)| format!("{python}-{abi}-{platform}"))
-        });
+        let native = self
+            .native
+            .iter()
+            .flat_map(|(python, abi)| platforms.iter().map(move |(platform, _)| format!("{python}-{abi}-{platform}")));
         native.chain(self.pure.iter().map(|(python, abi)| format!("{python}-{abi}-any"))).collect()
     }
 }
@@ -68,8 +69,7 @@ fn native(python: PythonVersion) -> Vec<(String, String)> {
     let flags = if (python.major, python.minor) < (3, 8) { "m" } else { "" };
     let mut pairs = vec![(own.clone(), format!("{own}{flags}"))];
     // The stable ABI began with 3.2.
-    let stable = if python.major == 3 { 2..=python.minor } else { 1..=0 };
-    for minor in stable.rev() {
+    for minor in (2..=python.minor).rev().filter(|_| python.major == 3) {
         pairs.push((interpreter("cp", python, minor), "abi3".into()));
         if minor == python.minor {
             pairs.push((own.clone(), "none".into()));

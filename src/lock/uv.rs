@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pep440_rs::VersionSpecifiers;
 use pep508_rs::MarkerTree;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::lock::names::WheelName;
 
 mod convert;
@@ -188,7 +188,9 @@ impl UvLock {
 
     /// The package whose sources are the lock's own folder.
     pub fn root(&self) -> Option<&LockedPackage> {
-        self.packages.iter().find(|package| package.source.folder().is_some_and(|folder| folder == "." || folder.is_empty()))
+        self.packages
+            .iter()
+            .find(|package| package.source.folder().is_some_and(|folder| folder == "." || folder.is_empty()))
     }
 }
 
@@ -211,5 +213,86 @@ impl std::fmt::Display for ConflictItem {
             Part::Extra(extra) => write!(f, "extra `{extra}` of `{}`", self.package),
             Part::Group(group) => write!(f, "group `{group}` of `{}`", self.package),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        UvLock::parse(text, "uv.lock").unwrap_err().to_string()
+    }
+
+    fn package(rest: &str) -> String {
+        format!("version = 1\nrequires-python = '>=3.9'\n[[package]]\nname = 'foo'\n{rest}")
+    }
+
+    #[test]
+    fn later_versions_are_refused_later_revisions_are_not() {
+        assert_eq!(error("version = 2\n[new]\n"), "`uv.lock` has version 2 of the format, expected 1");
+        let later = "version = 1\nrevision = 99\nrequires-python = '>=3.9'\n[news]\nx = 1\n";
+        assert!(UvLock::parse(later, "uv.lock").is_ok());
+    }
+
+    #[test]
+    fn says_where_a_wrong_value_is() {
+        let registry = "source = { registry = 'https://index.invalid/simple' }\n";
+        for (text, part) in [
+            ("version = 'x'".to_owned(), "is not a lock of uv"),
+            ("version = 1".to_owned(), "missing field `requires-python`"),
+            ("version = 1\nrequires-python = 'new'".to_owned(), "requires-python"),
+            (package("source = {}"), "package `foo`: its source is of no known kind"),
+            (package("source = { path = 'a', git = 'b' }"), "package `foo`"),
+            (package(&format!("version = 'x y'\n{registry}")), "package `foo`"),
+            (
+                package(&format!("{registry}dependencies = [{{ name = 'bar' }}]")),
+                "depends on `bar`, which the lock does not have",
+            ),
+            (
+                package(&format!("{registry}dependencies = [{{ name = 'foo', version = '2' }}]")),
+                "version or source of `foo`",
+            ),
+            (
+                package(&format!("{registry}dependencies = [{{ name = 'foo', marker = 'x' }}]")),
+                "not an environment marker",
+            ),
+            (package(&format!("{registry}wheels = [{{ url = 'https://files.invalid/' }}]")), "the name of a file"),
+            (
+                package(&format!("{registry}wheels = [{{ url = 'https://files.invalid/bar-1-py3-none-any.whl' }}]")),
+                "of another package",
+            ),
+            (
+                package(&format!(
+                    "version = '2'\n{registry}wheels = [{{ url = 'https://files.invalid/foo-1-py3-none-any.whl' }}]"
+                )),
+                "or version",
+            ),
+            (
+                package(&format!("{registry}wheels = [{{ url = 'https://files.invalid/foo.whl', size = -1 }}]")),
+                "is not a lock of uv",
+            ),
+            (package(&format!("{registry}[[package]]\nname = 'Foo'\n{registry}")), "there twice"),
+        ] {
+            let error = error(&text);
+            assert!(error.contains(part), "{part:?} in {error:?}");
+        }
+    }
+
+    #[test]
+    fn many_forks_are_refused_in_time() {
+        let one = |version: usize| {
+            format!("[[package]]\nname = 'foo'\nversion = '{version}'\nsource = {{ registry = 'a' }}\n")
+        };
+        let many: String = (0..2000).map(one).collect();
+        assert!(error(&format!("version = 1\nrequires-python = '>=3.9'\n{many}")).contains("more than 256"));
+    }
+
+    #[test]
+    fn conflicts_are_encoded_as_uv_does() {
+        let item = |part| ConflictItem { package: "my-app".into(), part }.encoded();
+        assert_eq!(item(Part::Extra("x".into())), "extra-6-my-app-x");
+        assert_eq!(item(Part::Group("g".into())), "group-6-my-app-g");
+        assert_eq!(item(Part::Project), "project-6-my-app");
     }
 }

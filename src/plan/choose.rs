@@ -60,7 +60,9 @@ impl Rules<'_> {
         }
         // A path to an sdist needs no table of its own in the lock; its name says what it is.
         let implied = match &package.source {
-            Source::Path(path) if package.sdist.is_none() => file_name(path).filter(|name| SdistName::suffix(name).is_some()),
+            Source::Path(path) if package.sdist.is_none() => {
+                file_name(path).filter(|name| SdistName::suffix(name).is_some())
+            }
             _ => None,
         };
         let implied = implied.map(|name| LockedFile { name, place: Place::Source, hash: None, size: None });
@@ -87,16 +89,12 @@ impl Rules<'_> {
             (false, false) => Fault::NoWheel { target, wanted, wheels },
         };
         let version = package.version.clone().unwrap_or_default();
-        PlanError::NoFile { name: package.name.clone(), version, fault }
+        PlanError::NoFile { name: package.name.clone(), version, fault: Box::new(fault) }
     }
 }
 
 /// A chosen file with its place: what lies on this machine is a path, all else is fetched.
-fn located(
-    package: &LockedPackage,
-    file: &LockedFile,
-    remote: fn(RemoteFile) -> Origin,
-) -> Result<Origin, PlanError> {
+fn located(package: &LockedPackage, file: &LockedFile, remote: fn(RemoteFile) -> Origin) -> Result<Origin, PlanError> {
     let address = |text: &String| RemoteFile::is_address(text).then(|| text.clone());
     let (url, index, subdirectory) = match (&package.source, &file.place) {
         (Source::Path(path), _) => return local(package, file, path.clone()),
@@ -126,8 +124,10 @@ fn local(package: &LockedPackage, file: &LockedFile, path: String) -> Result<Ori
 /// The hash, if there is one; weaker kinds are refused.
 fn sha256(package: &LockedPackage, file: &LockedFile) -> Result<Option<Sha256>, PlanError> {
     let hash = file.hash.as_deref();
-    hash.map(|hash| hash.strip_prefix("sha256:").and_then(|hex| hex.parse().ok()).ok_or_else(|| wrong_hash(package, file)))
-        .transpose()
+    hash.map(|hash| {
+        hash.strip_prefix("sha256:").and_then(|hex| hex.parse().ok()).ok_or_else(|| wrong_hash(package, file))
+    })
+    .transpose()
 }
 
 fn wrong_hash(package: &LockedPackage, file: &LockedFile) -> PlanError {

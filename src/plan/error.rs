@@ -1,6 +1,6 @@
 //! Why a lock gives no plan.
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 
 /// A lock, a target and a selection that do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum PlanError {
         /// Its version.
         version: String,
         /// Why.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The lock's hash of a file cannot be checked.
     #[error("`{file}` of `{name}` has {}, expected sha256", found.as_ref().map_or("no hash".into(), |hash| format!("the hash `{hash}`")))]
@@ -155,7 +155,7 @@ impl Explain for PlanError {
             Self::Several { .. } => {
                 "make the lock anew with `uv lock`, or declare the parts that need different versions as `conflicts` under [tool.uv]".into()
             }
-            Self::NoFile { name, fault, .. } => return fault.hint(name),
+            Self::NoFile { name, fault, .. } => fault.hint(name),
             Self::Hash { .. } => "make the lock anew with `uv lock` from an index that gives sha256".into(),
             Self::Unsupported { name, .. } => {
                 format!("replace it by a release: [override.{name}] in akb.toml, or another source under [tool.uv.sources]")
@@ -170,15 +170,19 @@ impl Explain for PlanError {
 }
 
 impl Fault {
-    fn hint(&self, name: &str) -> Option<String> {
-        Some(match self {
+    fn hint(&self, name: &str) -> String {
+        match self {
             Self::NoWheel { .. } => {
                 format!("choose another --python or --platform, or another version or a git source for `{name}`")
             }
-            Self::NoBinary => format!("take `{name}` out of no-binary-package under [tool.uv], or give it a git source"),
-            Self::NoBuild { .. } => format!("take `{name}` out of no-build-package under [tool.uv] (no-build forbids all)"),
+            Self::NoBinary => {
+                format!("take `{name}` out of no-binary-package under [tool.uv], or give it a git source")
+            }
+            Self::NoBuild { .. } => {
+                format!("take `{name}` out of no-build-package under [tool.uv] (no-build forbids all)")
+            }
             Self::Neither => format!("take `{name}` out of no-binary-package or no-build-package under [tool.uv]"),
             Self::Nothing => "make the lock anew with `uv lock`".into(),
-        })
+        }
     }
 }

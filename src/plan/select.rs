@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree};
 
-use super::error::PlanError;
 use super::Project;
+use super::error::PlanError;
 use crate::lock::markers;
 use crate::lock::project::DefaultGroups;
 use crate::lock::uv::{ConflictItem, Dependency, LockedPackage, Part, Requirement, Source, UvLock};
@@ -61,14 +61,22 @@ impl Choice {
     }
 }
 
-/// The packages of `lock` that hold, one of a name.
+/// The packages of `lock` that hold, one of a name, sorted by it. `exact` is `target` with the patch level
+/// that markers see.
 pub(super) fn select<'a>(
     lock: &'a UvLock,
     project: &Project,
     target: &Target,
+    exact: &Target,
     selection: &Selection,
 ) -> Result<Vec<&'a LockedPackage>, PlanError> {
-    let walk = Walk::new(lock, project, target, selection)?;
+    let environment = markers::environment(exact);
+    let holds = |marker: &MarkerTree| marker.evaluate(&environment, &[]);
+    if !lock.supported.is_empty() && !lock.supported.iter().any(holds) {
+        let supported = lock.supported.iter().filter_map(MarkerTree::try_to_string).collect();
+        return Err(PlanError::Environment { supported, target: describe(target) });
+    }
+    let walk = Walk::new(lock, project, environment, selection)?;
     let reached = walk.settle()?;
     let mut by_name: BTreeMap<&str, Vec<&LockedPackage>> = BTreeMap::new();
     for package in &reached.packages {
@@ -76,7 +84,10 @@ pub(super) fn select<'a>(
         by_name.entry(&package.name).or_default().push(package);
     }
     if let Some((name, packages)) = by_name.iter().find(|(_, packages)| packages.len() > 1) {
-        return Err(PlanError::Several { name: (*name).to_owned(), versions: packages.iter().map(|p| spell(p)).collect() });
+        return Err(PlanError::Several {
+            name: (*name).to_owned(),
+            versions: packages.iter().map(|p| spell(p)).collect(),
+        });
     }
     let member = |package: &LockedPackage| selection.deps_only && lock.members.contains(&package.name);
     let chosen: Vec<_> = by_name.into_values().flatten().filter(|package| !member(package)).collect();
@@ -125,16 +136,15 @@ struct Reached {
 }
 
 impl<'a> Walk<'a> {
-    fn new(lock: &'a UvLock, project: &Project, target: &Target, selection: &Selection) -> Result<Self, PlanError> {
-        let environment = markers::environment(target);
-        let holds = |marker: &MarkerTree| marker.evaluate(&environment, &[]);
-        if !lock.supported.is_empty() && !lock.supported.iter().any(holds) {
-            let supported = lock.supported.iter().filter_map(MarkerTree::try_to_string).collect();
-            return Err(PlanError::Environment { supported, target: describe(target) });
-        }
+    fn new(
+        lock: &'a UvLock,
+        project: &Project,
+        environment: MarkerEnvironment,
+        selection: &Selection,
+    ) -> Result<Self, PlanError> {
         let roots = roots(lock, &selection.roots)?;
         let groups = groups(lock, project, selection, &roots)?;
-        known_extras(lock, &selection.extras, &roots)?;
+        known_extras(lock, project, &selection.extras, &roots)?;
         let mut walk = Self { lock, environment, starts: Vec::new(), edges: Vec::new(), active: BTreeSet::new() };
         for root in roots {
             walk.start(root, selection, &groups);
@@ -173,7 +183,8 @@ impl<'a> Walk<'a> {
         let fits = |package: &LockedPackage| {
             package.name == requirement.name && (package.forks.is_empty() || package.forks.iter().any(holds))
         };
-        let found: Vec<usize> = (0..self.lock.packages.len()).filter(|index| fits(&self.lock.packages[*index])).collect();
+        let found: Vec<usize> =
+            (0..self.lock.packages.len()).filter(|index| fits(&self.lock.packages[*index])).collect();
         let name = requirement.name.clone();
         match found[..] {
             [package] => {
@@ -227,7 +238,10 @@ impl<'a> Walk<'a> {
         loop {
             for edge in edges {
                 let name = &self.lock.packages[edge.package].name;
-                let own = edge.extras.iter().map(|extra| ConflictItem { package: name.clone(), part: Part::Extra(extra.clone()) });
+                let own = edge
+                    .extras
+                    .iter()
+                    .map(|extra| ConflictItem { package: name.clone(), part: Part::Extra(extra.clone()) });
                 let own: Vec<_> = own.collect();
                 if !self.holds(edge, &known, &own) {
                     reached.excluded.insert(excluded(name, edge));
@@ -297,7 +311,7 @@ fn roots(lock: &UvLock, roots: &Roots) -> Result<Vec<usize>, PlanError> {
 /// The groups that are wanted, those included that uv installs unasked if so selected.
 fn groups(lock: &UvLock, project: &Project, selection: &Selection, roots: &[usize]) -> Result<Choice, PlanError> {
     let of_roots = roots.iter().flat_map(|root| lock.packages[*root].groups.keys());
-    let known: BTreeSet<&String> = of_roots.chain(lock.groups.keys()).collect();
+    let known = of_roots.chain(lock.groups.keys()).chain(own(lock, project, roots, &project.groups)).collect();
     check_known("dependency group", &selection.groups, &known)?;
     let mut groups = selection.groups.clone();
     if selection.default_groups {
@@ -309,9 +323,21 @@ fn groups(lock: &UvLock, project: &Project, selection: &Selection, roots: &[usiz
     Ok(groups)
 }
 
-fn known_extras(lock: &UvLock, extras: &Choice, roots: &[usize]) -> Result<(), PlanError> {
-    let known = roots.iter().flat_map(|root| lock.packages[*root].extras.keys()).collect();
-    check_known("extra", extras, &known)
+fn known_extras(lock: &UvLock, project: &Project, extras: &Choice, roots: &[usize]) -> Result<(), PlanError> {
+    let of_roots = roots.iter().flat_map(|root| lock.packages[*root].extras.keys());
+    check_known("extra", extras, &of_roots.chain(own(lock, project, roots, &project.extras)).collect())
+}
+
+/// Names that the project's own file defines, if the project is a root: a lock may leave out those of extras
+/// and groups that need nothing.
+fn own<'a>(
+    lock: &UvLock,
+    project: &Project,
+    roots: &[usize],
+    names: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a String> {
+    let root = roots.iter().any(|root| Some(&lock.packages[*root].name) == project.name.as_ref());
+    root.then_some(names).into_iter().flatten()
 }
 
 fn check_known(kind: &'static str, choice: &Choice, known: &BTreeSet<&String>) -> Result<(), PlanError> {

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use super::{PackageRecipe, Recipe, RecipeError};
+use crate::lock::names;
+use crate::lock::resolve::requirement;
 
 /// Variables that akb sets itself, and what to write in the recipe instead.
 const OWN_VARIABLES: [(&str, Option<&str>); 12] = [
@@ -66,9 +68,10 @@ impl Checker<'_> {
         self.source(name, package)?;
         let key = |key: &str| format!("package.{name}.{key}");
         for requirement in &package.build_requires {
-            if let Err(error) = pep508_rs::Requirement::<pep508_rs::VerbatimUrl>::from_str(requirement) {
-                let expected = format!("a requirement such as \"setuptools>=80\" ({})", first_line(&error.to_string()));
-                return Err(self.value(&key("build-requires"), &expected, requirement, None));
+            if let Err(error) = requirement::check(requirement) {
+                let expected = "a requirement such as \"setuptools>=80\"";
+                let hint = Some(error.to_string());
+                return Err(self.value(&key("build-requires"), expected, requirement, hint));
             }
         }
         for (flags, list) in [("cflags", &package.cflags), ("cppflags", &package.cppflags), ("ldflags", &package.ldflags)] {
@@ -137,9 +140,8 @@ impl Checker<'_> {
     }
 
     fn name(&self, key: &str, name: &str) -> Result<String, RecipeError> {
-        pep508_rs::PackageName::new(name.to_owned())
-            .map(|name| name.to_string())
-            .map_err(|_| self.value(key, "a package name (letters, digits, `-`, `_`, `.`)", name, None))
+        names::normalize(name)
+            .ok_or_else(|| self.value(key, "a package name (letters, digits, `-`, `_`, `.`)", name, None))
     }
 
     fn words(&self, key: &str, words: &[String]) -> Result<(), RecipeError> {
@@ -168,8 +170,4 @@ impl Checker<'_> {
     fn combination(&self, package: &str, message: &str) -> RecipeError {
         RecipeError::Combination { path: self.path.to_owned(), package: package.to_owned(), message: message.to_owned() }
     }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or(text)
 }

@@ -71,19 +71,37 @@ fn reads_the_table_of_a_pyproject() {
 
 #[test]
 fn errors_name_the_line_the_key_and_the_way_out() {
-    insta::assert_snapshot!(message("[package.lxml]\ncflag = [\"-O3\"]\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\ncflags = \"-O3\"\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\ncflags = [\"-O3 -g\"]\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\nenv = { CFLAGS = \"-O3\" }\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\nversion = \"6\"\npath = \"../lxml\"\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\nversion = \">=6\"\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\ngit = \"https://git.invalid/x\"\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\ngit = \"https://git.invalid/x\"\nrev = \"main\"\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\nbuild-requires = [\"a b c\"]\n"), @"");
-    insta::assert_snapshot!(message("[package.lxml]\n[package.LXML]\n"), @"");
-    insta::assert_snapshot!(message("[install.winners]\n\"../x\" = \"a\"\n"), @"");
-    insta::assert_snapshot!(message("[inputs]\nprovider = \"nix\"\n"), @"");
-    insta::assert_snapshot!(message("[package.\"a b\"]\n"), @"");
+    insta::assert_snapshot!(message("[package.lxml]\ncflag = [\"-O3\"]\n"), @r"
+    akb.toml:2: unknown field `cflag`, expected one of `version`, `file`, `sha256`, `git`, `rev`, `subdirectory`, `path`, `from-source`, `build-requires`, `cflags`, `cppflags`, `ldflags`, `env`, `config-settings`, `inputs`, `dlopen`
+    did you mean `cflags`?
+    ");
+    insta::assert_snapshot!(message("[package.lxml]\ncflags = \"-O3\"\n"), @r#"akb.toml:2: invalid type: string "-O3", expected a sequence"#);
+    insta::assert_snapshot!(message("[package.lxml]\ncflags = [\"-O3 -g\"]\n"), @r#"
+    akb.toml: package.lxml.cflags: expected one flag without spaces, found `-O3 -g`
+    write each flag as an item of its own: cflags = ["-DA", "-DB"]
+    "#);
+    insta::assert_snapshot!(message("[package.lxml]\nenv = { CFLAGS = \"-O3\" }\n"), @r#"
+    akb.toml: package.lxml.env.CFLAGS: expected a variable that akb does not set itself, found `CFLAGS`
+    in [package.lxml] write cflags = ["…"], which adds to the interpreter's own flags instead of replacing them
+    "#);
+    insta::assert_snapshot!(message("[package.lxml]\nversion = \"6\"\npath = \"../lxml\"\n"), @"akb.toml: package.lxml: `version`, `git` and `path` exclude each other");
+    insta::assert_snapshot!(message("[package.lxml]\nversion = \">=6\"\n"), @r#"
+    akb.toml: package.lxml.version: expected a version (PEP 440), found `>=6`
+    a replacement is one exact version, such as version = "1.3.16"
+    "#);
+    insta::assert_snapshot!(message("[package.lxml]\ngit = \"https://git.invalid/x\"\n"), @"akb.toml: package.lxml: `git` needs `rev`");
+    insta::assert_snapshot!(message("[package.lxml]\ngit = \"https://git.invalid/x\"\nrev = \"main\"\n"), @r"
+    akb.toml: package.lxml.rev: expected the full object name of a commit, 40 hexadecimal digits, found `main`
+    `git ls-remote REPOSITORY` prints the commits that branches and tags name
+    ");
+    insta::assert_snapshot!(message("[package.lxml]\nbuild-requires = [\"a b c\"]\n"), @r#"
+    akb.toml: package.lxml.build-requires: expected a requirement such as "setuptools>=80", found `a b c`
+    `a b c` is not a requirement: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `b`
+    "#);
+    insta::assert_snapshot!(message("[package.lxml]\n[package.LXML]\n"), @"akb.toml: package.lxml: is said twice, in two spellings of the name");
+    insta::assert_snapshot!(message("[install.winners]\n\"../x\" = \"a\"\n"), @r#"akb.toml: install.winners."../x": expected a relative path without `.` and `..`, found `../x`"#);
+    insta::assert_snapshot!(message("[inputs]\nprovider = \"nix\"\n"), @"akb.toml:2: unknown variant `nix`, expected `debian` or `host`");
+    insta::assert_snapshot!(message("[package.\"a b\"]\n"), @"akb.toml: package.a b: expected a package name (letters, digits, `-`, `_`, `.`), found `a b`");
 }
 
 #[test]

@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -39,6 +40,9 @@ mod source;
 pub use cause::Cause;
 pub use error::WheelError;
 pub use project::{BuildSystem, build_system};
+
+/// The parent of all that a build sees of its own, in the sandbox. No result may name it.
+pub const BUILD_ROOT: &str = "/akb/build";
 
 /// A package at a version, as locks name it; the version is absent where only a build tells it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,8 +112,8 @@ pub struct Built {
     pub sha256: Sha256,
     /// Whether it was in the cache already.
     pub cached: bool,
-    /// CPU time in seconds that its build took, when it was built.
-    pub cpu_seconds: f64,
+    /// CPU time that its build took, when it was built.
+    pub cpu: Duration,
     /// Memory in bytes of its largest process, when it was built.
     pub peak_memory: u64,
 }

@@ -52,6 +52,8 @@ pub fn build_system(folder: &Path) -> Result<BuildSystem, WheelError> {
             return Err(wrong("there is neither a pyproject.toml nor a setup.py".to_owned()));
         }
         Err(error) => return Err(wrong(error.to_string())),
+        // A link could lead out of the sources.
+        Ok(metadata) if !metadata.is_file() => return Err(wrong("it is not a regular file".to_owned())),
         Ok(metadata) if metadata.len() > LONGEST => return Err(wrong(format!("it is larger than {LONGEST} bytes"))),
         Ok(_) => {}
     }

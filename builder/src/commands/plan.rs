@@ -51,6 +51,7 @@ pub(crate) struct TargetArgs {
     /// project allows]
     #[arg(long, value_name = "X.Y[.Z]", help_heading = "Target")]
     pub(crate) python: Option<PythonVersion>,
+    #[expect(clippy::doc_markdown, reason = "help texts are not Markdown")]
     /// Machine and C library to choose for, such as x86_64-manylinux_2_42 or aarch64-musllinux_1_2 [default:
     /// this machine's architecture with manylinux_2_28]
     #[arg(long, value_name = "PLATFORM", help_heading = "Target")]
@@ -59,6 +60,7 @@ pub(crate) struct TargetArgs {
 
 /// Options that say what of the lock is wanted.
 #[derive(clap::Args, Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct SelectionArgs {
     /// Start from this member of the workspace instead of the project in DIR; repeatable
     #[arg(long = "package", value_name = "NAME", value_parser = name, help_heading = "Selection")]
@@ -122,9 +124,10 @@ impl TargetArgs {
             None => default_python(folder, lock, project)?,
         };
         let host = || Arch::host().map(|arch| Platform { arch, libc: GLIBC });
-        let platform = self.platform.or_else(host).ok_or_else(|| {
-            Failure::usage("no platform to choose for", "name one: --platform x86_64-manylinux_2_28")
-        })?;
+        let platform = self
+            .platform
+            .or_else(host)
+            .ok_or_else(|| Failure::usage("no platform to choose for", "name one: --platform x86_64-manylinux_2_28"))?;
         Ok(Target { python, platform })
     }
 }
@@ -134,9 +137,10 @@ fn default_python(folder: &Path, lock: &UvLock, project: &Project) -> Result<Pyt
     let path = folder.join(".python-version");
     if let Ok(text) = std::fs::read_to_string(&path) {
         let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-        return line.unwrap_or_default().parse().map_err(|error| {
-            Failure::usage(format!("`{}`: {error}", path.display()), "name a Python: --python 3.14")
-        });
+        return line
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Failure::usage(format!("`{}`: {error}", path.display()), "name a Python: --python 3.14"));
     }
     akb::plan::only_python(lock, project).ok_or_else(|| {
         let message = format!("the project runs on several Pythons ({}), and none was named", lock.requires_python);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{Content, InputPin, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
+use crate::lock::names;
 use crate::plan::FileId;
 use crate::recipe::Provider;
 use crate::request::{Platform, PythonVersion, Target};
@@ -307,8 +308,7 @@ impl Reader<'_> {
     }
 
     fn package_name(&self, entry: &str, name: &str) -> Result<(), SidecarError> {
-        let normal = name.len() <= MAX_NAME
-            && pep508_rs::PackageName::new(name.to_owned()).is_ok_and(|normal| normal.as_ref() == name);
+        let normal = name.len() <= MAX_NAME && names::normalize(name).is_some_and(|normal| normal == name);
         if normal { Ok(()) } else { Err(self.value(entry, "a normalised package name", name)) }
     }
 

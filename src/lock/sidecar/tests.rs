@@ -61,7 +61,85 @@ fn parse(text: &str) -> Result<Sidecar, SidecarError> {
 fn the_text_is_this_and_reads_back() {
     let sidecar = sample();
     let text = sidecar.to_toml();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    # Made by `akb lock`; do not edit.
+    # What a build of this project may take: files by name, size and hash. No address.
+    version = 1
+    source = "sha256:41cf6794ba4200b839c53531555f0f3998df4cbb01a4d5cb0b94e3ca5e23947d"
+    fetch-hash = "sha256-59N5nswJ9cvERqoKebsfudASY5X6GaWQO3Ql9C5ekuc="
+
+    [target]
+    python = "3.14"
+    platform = "x86_64-manylinux_2_42"
+
+    [[package]]
+    name = "app"
+    version = "1"
+    kind = "editable"
+    build = []
+
+    [[package]]
+    name = "attrs"
+    version = "25.4.0"
+    kind = "wheel"
+    file = "attrs-25.4.0-py3-none-any.whl"
+    size = 1234
+    sha256 = "e92f09861b01cfecede182b3fbcef61d8c3a75d4249acec48bf8fe20c8ec9839"
+
+    [[package]]
+    name = "lxml"
+    version = "6.0.2"
+    kind = "sdist"
+    file = "lxml-6.0.2.tar.gz"
+    size = 1234
+    sha256 = "fdb3022b7dc94f551349b40d81e28c3169f8e8b373bbb2266bc71c3d04a4814f"
+    build = [
+        "setuptools 80.9.0",
+    ]
+
+    [[package]]
+    name = "oci"
+    version = "0.0.14"
+    kind = "git"
+    revision = "cccccccccccccccccccccccccccccccccccccccc"
+    tree = "sha256-3Jxe24stR55pe0sLirh08ysyUThZjOnnt1nrgpIRBiI="
+    subdirectory = "py"
+    build = [
+        "setuptools 80.9.0",
+    ]
+
+    [[package]]
+    name = "xmlsec"
+    version = "1.3.17"
+    kind = "sdist"
+    file = "xmlsec-1.3.17.tar.gz"
+    size = 1234
+    sha256 = "42b2744b15f4525b390b159cd15f123550c60d722786b25a39e4237518d39f12"
+    build = [
+        "lxml 6.0.2",
+        "setuptools 80.9.0",
+    ]
+
+    [[build]]
+    name = "setuptools"
+    version = "80.9.0"
+    kind = "wheel"
+    file = "setuptools-80.9.0-py3-none-any.whl"
+    size = 1234
+    sha256 = "d369112ec118aba0f61afe30ebf8466f097e23d797cdb7e6bf15047ad451c68a"
+
+    [inputs]
+    provider = "debian"
+    suite = "forky"
+
+    [[inputs.package]]
+    name = "libxml2-dev"
+    version = "1:2.15.1+dfsg-1"
+    architecture = "amd64"
+    file = "libxml2-dev_2.15.1+dfsg-1_amd64.deb"
+    size = 5
+    sha256 = "9cfa1468c93fc18652e34a000f0c6614b0fa18f6f4887477ad9b0d36ca6a7eaa"
+    "#);
     assert_eq!(parse(&text).unwrap(), sidecar);
 }
 
@@ -148,7 +226,10 @@ fn a_fitting_plan_passes_and_each_difference_is_named() {
     }
     other.packages.push(Package { name: "zope".to_owned(), version: None, origin: Origin::Virtual { path: ".".to_owned() } });
     let error = sidecar.check_against(&other, None).unwrap_err();
-    insta::assert_snapshot!(format!("{error}\n{}", error.hint().unwrap()), @"");
+    insta::assert_snapshot!(format!("{error}\n{}", error.hint().unwrap()), @r"
+    akb.lock is not up to date: app 1 (editable) is no longer needed; attrs is 25.4.0 (attrs-25.4.0-py3-none-any.whl e92f09861b01…) there and 26 (attrs-25.4.0-py3-none-any.whl e92f09861b01…) here; lxml is 6.0.2 (lxml-6.0.2.tar.gz fdb3022b7dc9…) there and 6.0.2 (lxml-6.0.2.tar.gz d9298a10d1b0…) here; zope (virtual) is missing
+    run `akb lock DIR`; `akb lock DIR --check` shows what would change
+    ");
 }
 
 #[test]

@@ -6,9 +6,11 @@ use std::str::FromStr as _;
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::MarkerTree;
 
-use super::{ConflictItem, Dependency, LockedFile, LockedPackage, Part, Place, Requirement, Source, UvLock, source, wire};
-use crate::lock::names::{self, WheelName};
+use super::{
+    ConflictItem, Dependency, LockedFile, LockedPackage, Part, Place, Requirement, Source, UvLock, source, wire,
+};
 use crate::lock::markers;
+use crate::lock::names::{self, WheelName};
 
 /// Most packages of one name. Real locks have one for each fork of the resolution.
 const MOST_FORKS: usize = 256;
@@ -17,12 +19,16 @@ const MOST_FORKS: usize = 256;
 type Wrong = (String, String);
 
 pub(super) fn lock(wire: wire::Lock) -> Result<UvLock, Wrong> {
-    let at = |place: &str| { let place = place.to_owned(); move |reason: String| (place.clone(), reason) };
+    let at = |place: &str| {
+        let place = place.to_owned();
+        move |reason: String| (place.clone(), reason)
+    };
     let requires_python =
         VersionSpecifiers::from_str(&wire.requires_python).map_err(|error| at("requires-python")(error.to_string()))?;
     let supported = wire.supported_markers.iter().map(|text| marker(text)).collect::<Result<_, _>>();
     let members = wire.manifest.members.iter().map(|text| name(text)).collect::<Result<_, _>>();
-    let groups = wire.manifest.dependency_groups.into_iter().map(|(group, list)| Ok((name(&group)?, requirements(list)?)));
+    let groups =
+        wire.manifest.dependency_groups.into_iter().map(|(group, list)| Ok((name(&group)?, requirements(list)?)));
     let (heads, bodies) = split(wire.packages)?;
     let mut lock = UvLock {
         requires_python,

@@ -85,7 +85,9 @@ pub(super) fn convert(wire: wire::Source) -> Result<Source, String> {
     found.extend(wire.r#virtual.map(Source::Virtual));
     match (found.pop(), found.len()) {
         (Some(source), 0) => Ok(source),
-        (None, _) => Err("its source is of no known kind (registry, git, url, path, directory, editable, virtual)".into()),
+        (None, _) => {
+            Err("its source is of no known kind (registry, git, url, path, directory, editable, virtual)".into())
+        }
         (Some(_), _) => Err("its source is of more than one kind".into()),
     }
 }
