@@ -34,20 +34,24 @@ pub(super) fn assemble(
         for note in &plan.notes {
             reporter.note(note.clone());
         }
-        runtime::copy(inputs, tree, jobs)?;
+        runtime::copy(inputs, tree)?;
         install::write(&plan, tree, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
     })?;
     let mut changed = staged(reporter, Stage::Relink, None, || {
+        let dlopen = dlopen(locked);
+        let site = layout.site_packages();
         let job = relink::Job {
             tree,
+            prefix: Path::new(PREFIX),
+            site: Path::new(&site),
             inputs,
-            dlopen: &dlopen(locked),
+            dlopen: &dlopen,
             ignore: &recipe.relink.ignore,
         };
         let report = relink::relink(&job, jobs, reporter)?;
         let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
-        let summary = format!("{} ELF files, {} libraries of the inputs", report.files, report.libraries.len());
+        let summary = format!("{} ELF files, {} libraries of the inputs", report.files, report.copied.len());
         Ok::<_, PipelineError>((changed, summary))
     })?;
     changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));

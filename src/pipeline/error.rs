@@ -25,7 +25,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
     #[error(transparent)]
-    Make(#[from] crate::lock::MakeError),
+    Make(#[from] crate::lock::make::MakeError),
     #[error(transparent)]
     Index(#[from] crate::index::IndexError),
     #[error(transparent)]

@@ -148,8 +148,8 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
         format!("{:?}", locked.project.recipe),
         inputs.to_string(),
         sources.join("\n"),
-        format!("{bytecode} {} {}", bytecode::SHIM_DIGEST_INPUT.len(), Sha256::of(bytecode::SHIM_DIGEST_INPUT.as_bytes())),
-        wheel::tools_digest().to_string(),
+        format!("{bytecode} {}", Sha256::of(bytecode::SHIM.as_bytes())),
+        wheel::rules().to_string(),
     ];
     Sha256::of(parts.join("\0").as_bytes())
 }

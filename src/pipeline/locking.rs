@@ -44,7 +44,7 @@ pub(super) fn open_or_make(order: &Order, tools: &Tools<'_>) -> Result<Locked, P
         tools.reporter.note(format!("`{}` does not exist: it is made now", project.sidecar_path.display()));
         return make_and_write(project, Locking::Keep, tools);
     };
-    let plan = match plan_of(&project, &sidecar, tools) {
+    let plan = match plan_of(&project, &sidecar) {
         Ok(plan) => plan,
         Err(PipelineError::Drift(drift)) if !order.locked && project.uv.is_some() => {
             tools.reporter.warn(format!("{drift}: it is made anew"), None);
@@ -63,7 +63,7 @@ pub(super) fn open_or_make(order: &Order, tools: &Tools<'_>) -> Result<Locked, P
 }
 
 /// The plan that a sidecar lock holds for.
-fn plan_of(project: &Project, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Plan, PipelineError> {
+fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> {
     let Some((lock, uv_project)) = &project.uv else { return Ok(sidecar.plan()?) };
     let wanted = Target { python: project.python.unwrap_or(sidecar.target.python), ..sidecar.target.clone() };
     let target = if wanted.python.short() == sidecar.target.python.short() { sidecar.target.clone() } else { wanted };
@@ -83,7 +83,6 @@ fn plan_of(project: &Project, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Pl
     if plan.packages.is_empty() {
         return Err(PipelineError::Nothing { python: target.python });
     }
-    let _ = tools;
     Ok(plan)
 }
 
@@ -169,7 +168,6 @@ fn debian_pins(
         arch,
         python,
         compiles,
-        ..debian::Wish::default_for(arch, python)
     };
     let resolved = debian::resolve(&wish, &tools.archive, &tools.trust)?;
     let wanted = debian::Use { suite: resolved.suite.clone(), arch, python };
@@ -284,7 +282,8 @@ impl resolve::Source for Index<'_> {
                     size: file.size,
                     requires_python: file.requires_python.clone(),
                     yanked: file.yanked.is_some(),
-                    uploaded: file.uploaded.clone(),
+                    // PEP 700's upload time is not read: `exclude-newer` only says what `uv lock` may choose.
+                    uploaded: None,
                 })
                 .collect()),
             Err(IndexError::NoProject { .. }) => Ok(Vec::new()),

@@ -108,8 +108,8 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
     let mut locked = locking::open_or_make(order, tools)?;
     let tree = match gather::tree(&locked, order, tools) {
         // A pinned file can be gone from the archive; then, and only then, other pins are taken.
-        Err(PipelineError::Debian(debian::DebianError::Gone { gone })) if !order.locked => {
-            locked = locking::refresh_inputs(locked, &gone, order, tools)?;
+        Err(PipelineError::Debian(debian::DebianError::Gone { pins })) if !order.locked => {
+            locked = locking::refresh_inputs(locked, &pins, order, tools)?;
             gather::tree(&locked, order, tools)?
         }
         other => other?,

@@ -10,7 +10,7 @@ use crate::digest::Sha256;
 use crate::lock::project::Project as UvProject;
 use crate::lock::sidecar::{self, Sidecar};
 use crate::lock::uv::UvLock;
-use crate::plan::Selection;
+use crate::plan::{Roots, Selection};
 use crate::recipe::{Provider, Recipe};
 use crate::request::PythonVersion;
 use crate::vendored;
@@ -64,7 +64,7 @@ impl Project {
         let (lock, uv_project) = crate::lock::open(folder)?;
         let recipe = match &order.recipe {
             Some(path) => Recipe::parse(&read(path)?, path)?,
-            None => Recipe::of_folder(folder)?,
+            None => of_folder(folder)?,
         };
         let text = read(&folder.join("uv.lock"))?;
         let sidecar_path = folder.join("akb.lock");
@@ -143,8 +143,25 @@ impl Project {
 /// What flags say wins over what the recipe says.
 fn selection(flags: &Selection, recipe: &Recipe) -> Selection {
     let mut selection = flags.clone();
-    selection.merge(&recipe.project);
+    let said = &recipe.project;
+    if let (Roots::Default, Some(package)) = (&selection.roots, &said.package) {
+        selection.roots = Roots::Named(BTreeSet::from([package.clone()]));
+    }
+    selection.extras.names.extend(said.extras.iter().cloned());
+    selection.groups.names.extend(said.groups.iter().cloned());
+    selection.deps_only |= said.deps_only;
     selection
+}
+
+/// `akb.toml` of a folder, else `[tool.akb]` of its `pyproject.toml`, else an empty recipe.
+fn of_folder(folder: &Path) -> Result<Recipe, PipelineError> {
+    for name in ["akb.toml", "pyproject.toml"] {
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(Recipe::parse(&read(&path)?, &path)?);
+        }
+    }
+    Ok(Recipe::default())
 }
 
 /// The lock beside a tree: `result.lock` for `result`.

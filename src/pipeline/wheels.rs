@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rayon::prelude::*;
 use url::Url;
@@ -192,8 +193,14 @@ pub(super) fn compile(
     staged(tools.reporter, Stage::Compile, Some(jobs.len()), || {
         let built = wheel::build_all(jobs, workshop)?;
         let cached = built.values().filter(|built| built.cached).count();
-        let seconds: f64 = built.values().filter(|built| !built.cached).map(|built| built.cpu_seconds).sum();
-        let summary = format!("{} packages, {cached} from the cache, {seconds:.0} s of CPU", built.len());
+        let cpu: Duration = built.values().filter(|built| !built.cached).map(|built| built.cpu).sum();
+        let peak = built.values().map(|built| built.peak_memory).max().unwrap_or(0);
+        let summary = format!(
+            "{} packages, {cached} from the cache, {} s of CPU, largest process {}",
+            built.len(),
+            cpu.as_secs(),
+            super::gather::megabytes(peak)
+        );
         Ok((built, summary))
     })
 }

@@ -35,6 +35,7 @@ pub use archive::Archive;
 pub use error::DebianError;
 pub use signed::Keyring;
 pub use suite::Trust;
+pub use tree::identity;
 
 use closure::ClosureError;
 use index::Index;
@@ -211,7 +212,7 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
 }
 
 /// The target that the pinned Python and C library make.
-fn target(pins: &[Pin], wanted: &Use) -> Result<Target, DebianError> {
+pub fn target(pins: &[Pin], wanted: &Use) -> Result<Target, DebianError> {
     let find = |name: String| {
         let found = pins.iter().find(|pin| pin.package == name).map(|pin| (name.clone(), pin.version.as_str()));
         found.ok_or(DebianError::Incomplete { missing: name })

@@ -6,8 +6,9 @@ use std::str::FromStr as _;
 
 use serde::Deserialize;
 
-use super::{Content, InputPin, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
+use super::{Content, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
 use crate::digest::Sha256;
+use crate::inputs::debian::Pin;
 use crate::explain::{ExitCode, Explain};
 use crate::lock::names;
 use crate::plan::FileId;
@@ -20,6 +21,9 @@ const MAX_TEXT: usize = 64 << 20;
 const MAX_FILE: u64 = 64 << 30;
 /// Longest name, version or file name, in bytes (that of a file in a folder).
 const MAX_NAME: usize = 255;
+
+/// Bytes that the path of an input package has at most.
+const MAX_PATH: usize = 1024;
 
 /// A sidecar lock that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,7 +226,7 @@ impl Reader<'_> {
 
     fn inputs(&self, raw: RawInputs) -> Result<InputPins, SidecarError> {
         self.word("inputs", &raw.suite)?;
-        let mut packages: Vec<InputPin> =
+        let mut packages: Vec<Pin> =
             raw.package.into_iter().map(|pin| self.pin(pin)).collect::<Result<_, SidecarError>>()?;
         packages.sort();
         if let Some(pair) = packages.windows(2).find(|pair| pair[0].package == pair[1].package) {
@@ -231,15 +235,15 @@ impl Reader<'_> {
         Ok(InputPins { provider: raw.provider, suite: raw.suite, packages })
     }
 
-    fn pin(&self, raw: RawPin) -> Result<InputPin, SidecarError> {
+    fn pin(&self, raw: RawPin) -> Result<Pin, SidecarError> {
         let entry = format!("inputs package {}", raw.name);
         for word in [&raw.name, &raw.version, &raw.architecture] {
             self.word(&entry, word)?;
         }
-        self.file_name(&entry, &raw.file)?;
+        self.pool_path(&entry, &raw.file)?;
         let (size, sha256) = (self.size(&entry, raw.size)?, self.hex(&entry, &raw.sha256)?);
         let RawPin { name: package, version, architecture, file, .. } = raw;
-        Ok(InputPin { package, version, architecture, file, size, sha256 })
+        Ok(Pin { package, version, architecture, file, size, sha256 })
     }
 
     /// What no entry can say alone: order, doubles, references, cycles.
@@ -318,6 +322,14 @@ impl Reader<'_> {
             return Ok(());
         }
         Err(self.value(entry, "a version (PEP 440)", version))
+    }
+
+    /// A path below an archive's root: it becomes a part of addresses.
+    fn pool_path(&self, entry: &str, path: &str) -> Result<(), SidecarError> {
+        if path.len() > MAX_PATH || !path.ends_with(".deb") {
+            return Err(self.value(entry, "a path of a Debian package below the archive's root", path));
+        }
+        path.split('/').try_for_each(|part| self.file_name(entry, part))
     }
 
     fn file_name(&self, entry: &str, name: &str) -> Result<(), SidecarError> {

@@ -41,11 +41,11 @@ fn sample() -> Sidecar {
         inputs: Some(InputPins {
             provider: Provider::Debian,
             suite: "forky".to_owned(),
-            packages: vec![InputPin {
+            packages: vec![Pin {
                 package: "libxml2-dev".to_owned(),
                 version: "1:2.15.1+dfsg-1".to_owned(),
                 architecture: "amd64".to_owned(),
-                file: "libxml2-dev_2.15.1+dfsg-1_amd64.deb".to_owned(),
+                file: "pool/main/libx/libxml2/libxml2-dev_2.15.1+dfsg-1_amd64.deb".to_owned(),
                 size: 5,
                 sha256: Sha256::of(b"deb"),
             }],
@@ -136,7 +136,7 @@ fn the_text_is_this_and_reads_back() {
     name = "libxml2-dev"
     version = "1:2.15.1+dfsg-1"
     architecture = "amd64"
-    file = "libxml2-dev_2.15.1+dfsg-1_amd64.deb"
+    file = "pool/main/libx/libxml2/libxml2-dev_2.15.1+dfsg-1_amd64.deb"
     size = 5
     sha256 = "9cfa1468c93fc18652e34a000f0c6614b0fa18f6f4887477ad9b0d36ca6a7eaa"
     "#);
