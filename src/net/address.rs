@@ -60,7 +60,8 @@ pub fn names_nothing(url: &Url) -> bool {
     })
 }
 
-fn decoded(text: &str) -> String {
+/// Undoes percent-encoding; what is no UTF-8 then is replaced.
+pub(crate) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

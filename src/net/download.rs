@@ -36,9 +36,11 @@ impl Net {
     ) -> Result<PathBuf, NetError> {
         let file = &request.expected;
         let item = file.name.as_str();
-        reporter.event(&Event::ItemStarted { stage: Stage::Fetch, item, size: file.size });
         let (path, cached) = match claim(cache, &file.sha256).await? {
-            Claim::There(path) => (path, true),
+            Claim::There(path) => {
+                reporter.event(&Event::ItemStarted { stage: Stage::Fetch, item, size: file.size });
+                (path, true)
+            }
             Claim::Ours(partial) => (self.fill(request, partial, cache, reporter).await?, false),
         };
         reporter.event(&Event::ItemFinished { stage: Stage::Fetch, item, cached });
@@ -126,6 +128,11 @@ impl Net {
         // A weak tag does not promise the same bytes.
         *etag = answer.response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         download.check_announced(&answer)?;
+        if !std::mem::replace(&mut download.announced, true) {
+            let (item, size) = (download.file.name.as_str(), download.file.size);
+            let size = size.or(answer.response.content_length());
+            reporter.event(&Event::ItemStarted { stage: Stage::Fetch, item, size });
+        }
         let (started, offset, mut told) = (Instant::now(), download.size(), download.size());
         while let Some(chunk) = answer.response.chunk().await.map_err(|error| NetError::of(&error, &answer.url))? {
             download.write(&chunk, &answer.url)?;
@@ -178,6 +185,8 @@ struct Download<'a> {
     hasher: Hasher<io::Sink>,
     written: u64,
     limit: u64,
+    /// Whether the reporter knows of it: only once bytes come, not while it waits among others.
+    announced: bool,
 }
 
 impl<'a> Download<'a> {
@@ -186,7 +195,7 @@ impl<'a> Download<'a> {
         let limit = file.size.unwrap_or(largest);
         let mut hasher = Hasher::new(io::sink());
         let written = rehash(&mut partial.file, &mut hasher, limit).map_err(|error| local(file, &error))?;
-        let mut download = Self { file, partial, hasher, written, limit };
+        let mut download = Self { file, partial, hasher, written, limit, announced: false };
         if download.written > limit {
             download.restart()?;
         }

@@ -114,9 +114,9 @@ impl NetError {
         matches!(self, Self::WrongHash { .. } | Self::WrongSize { .. })
     }
 
-    /// Whether the server could not be connected to at all.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Connect { .. })
+    /// Whether no other address should be tried: wrong bytes, or the failure is on this side.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_integrity() || matches!(self, Self::Cache { .. } | Self::Client { .. } | Self::Certificates { .. })
     }
 }
 

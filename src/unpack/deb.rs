@@ -28,10 +28,16 @@ const TEXT: u64 = 1 << 20;
 /// `dest` may have other packages in it, and several packages may be unpacked into it at once: a file that another
 /// package brought is refused. On an error all that this call made is removed.
 pub fn deb(archive: &Path, dest: &Path, limits: &Limits) -> Result<Control, UnpackError> {
-    unpack(archive, dest, limits).map_err(|fault| fault.in_archive(archive))
+    let work = || {
+        let mut folder = Folder::open(dest)?;
+        let text = unpack(archive, &mut folder, limits)?;
+        Ok(Control { text, files: folder.finish()? })
+    };
+    work().map_err(|fault: Fault| fault.in_archive(archive))
 }
 
-fn unpack(archive: &Path, dest: &Path, limits: &Limits) -> Result<Control, Fault> {
+/// Unpacks into `folder`; the text of the `control` file.
+pub(super) fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Result<String, Fault> {
     let file = File::open(archive).map_err(Fault::Read)?;
     let packed = file.metadata().map_err(Fault::Read)?.len();
     let mut reader = BufReader::with_capacity(128 << 10, file);
@@ -56,20 +62,18 @@ fn unpack(archive: &Path, dest: &Path, limits: &Limits) -> Result<Control, Fault
             control(compression(name)?.reader(content)?, &mut budget)
         },
     )?;
-    let files = member(
+    member(
         &mut reader,
         |name| name.starts_with("data.tar"),
         |name, content| {
-            let mut folder = Folder::open(dest)?;
             let mut budget = Budget::new(limits, Some(packed));
-            tar::unpack(compression(name)?.reader(content)?, &mut folder, &Policy::debian(), &mut budget)?;
-            Ok(folder)
+            tar::unpack(compression(name)?.reader(content)?, folder, &Policy::debian(), &mut budget)
         },
     )?;
     if ar::next(&mut reader)?.is_some() {
         return Err(Reason::StrayBytes { found: "a member behind `data.tar`".to_owned() }.into());
     }
-    Ok(Control { text, files: files.finish()? })
+    Ok(text)
 }
 
 /// The next member of the container, which `expected` must take and `read` reads to its end.

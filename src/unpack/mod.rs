@@ -1,10 +1,12 @@
 //! Archives become folders: strict intake of wheels, source distributions and Debian packages.
 //!
-//! Every archive is read twice: by a preflight of akb's own ([`zip`], [`tar`]), which knows one meaning for
+//! Every archive is read twice: by a preflight of akb's own of each format, which knows one meaning for
 //! each byte and refuses what has none or two, and by the `zip`, `tar` and `flate2` crates, which must see
 //! the same members. Nothing is guessed around: what is refused is named with archive, entry and reason.
 //! Only files, folders and (not in wheels) links are made, with the modes 0644 and 0755; times, owners
 //! and set-id bits are dropped.
+
+use std::path::Path;
 
 use crate::digest::Sha256;
 
@@ -17,9 +19,9 @@ mod limits;
 mod members;
 mod name;
 mod sdist;
-pub mod tar;
+mod tar;
 mod wheel;
-pub mod zip;
+mod zip;
 
 pub use deb::{Control, deb};
 pub use error::{Reason, UnpackError};
@@ -39,4 +41,16 @@ pub struct Entry {
     pub executable: bool,
     /// Of its content.
     pub sha256: Sha256,
+}
+
+/// Unpacks a wheel, a Debian package or a source distribution, as the name of `archive` ends, into `dest`, which must not
+/// exist or be empty, and gives its files sorted by path.
+pub fn any(archive: &Path, dest: &Path, limits: &Limits) -> Result<Vec<Entry>, UnpackError> {
+    let extension = archive.extension().and_then(|extension| extension.to_str());
+    let unpacked = folder::staged(dest, |folder| match extension {
+        Some("whl") => zip::unpack(archive, folder, zip::Policy::Wheel, limits).map(drop),
+        Some("deb") => deb::unpack(archive, folder, limits).map(drop),
+        _ => sdist::unpack(archive, folder, limits).map(drop),
+    });
+    unpacked.map(|(_, entries)| entries).map_err(|staged| staged.in_archive(archive, dest))
 }

@@ -22,7 +22,8 @@ pub fn sdist(archive: &Path, dest: &Path, limits: &Limits) -> Result<PathBuf, Un
     Ok(dest.join(top))
 }
 
-fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Result<String, Fault> {
+/// Unpacks into `folder`; the name of the top folder.
+pub(super) fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Result<String, Fault> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let top = if name.ends_with(".zip") {
         zip::unpack(archive, folder, zip::Policy::Sdist, limits)?
