@@ -40,5 +40,6 @@ pub mod runtime;
 pub mod sandbox;
 pub mod tree;
 pub mod unpack;
+pub mod vendored;
 pub mod verify;
 pub mod wheel;
