@@ -99,7 +99,7 @@ impl Net {
         address::without_login(url)
     }
 
-    /// Gets a whole answer into memory. `None`: not modified since the given ETag or date.
+    /// Gets a whole answer into memory. `None`: not modified since the given `ETag` or date.
     pub fn get(&self, get: &Get<'_>) -> Result<Option<Page>, NetError> {
         self.block_on(self.page(get))
     }

@@ -71,6 +71,14 @@ impl NetError {
         Self::Broken { address: shown(url), reason: reason.into() }
     }
 
+    /// The disk failed, not the network.
+    pub(crate) fn local(what: &str, error: &io::Error) -> Self {
+        let hint = (error.kind() == io::ErrorKind::StorageFull).then(|| {
+            "free some space, or put the cache elsewhere with --cache DIR; then run the same again".to_owned()
+        });
+        Self::Cache { message: format!("cannot write {what} to the cache: {error}"), hint }
+    }
+
     /// Sorts what the client library says into our words.
     pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
         let address = shown(url);
