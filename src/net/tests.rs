@@ -362,7 +362,7 @@ fn a_batch_names_all_that_failed() {
     let requests = ["/gone", "/a", "/evil", "/b"].map(named);
     let failures = net().download_all(&requests, &cache, &Silent).unwrap_err();
     assert_eq!(failures.0.len(), 2);
-    assert!(failures.0[0].to_string().contains("wrong hash of /evil"), "{failures}");
+    assert!(failures.0[0].1.to_string().contains("wrong hash of /evil"), "{failures}");
     assert_eq!(failures.exit_code(), ExitCode::Integrity);
     assert!(cache.file(&Sha256::of(b"/a")).is_some(), "what is good is kept");
     let paths = net().download_all(&[named("/a"), named("/b")], &cache, &Silent).unwrap();
