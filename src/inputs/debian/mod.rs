@@ -123,6 +123,20 @@ impl Wish {
     }
 }
 
+/// Whether `pins` have every package that `wish` names, so that they need not be resolved anew. What those packages
+/// depend on is not looked at: no index is at hand.
+pub fn covers(wish: &Wish, pins: &[Pin]) -> bool {
+    let architecture = arch::port(wish.arch).name;
+    let has = |relation: &relation::Relation<'_>| {
+        relation.allows_architecture(architecture)
+            && pins.iter().any(|pin| pin.package == relation.name && relation.allows(&pin.version))
+    };
+    let wishes = wish.relations();
+    wishes.iter().filter(|wish| !wish.trim().starts_with('-')).all(|wish| {
+        relation::parse(wish).is_ok_and(|groups| groups.iter().all(|group| group.iter().any(has)))
+    })
+}
+
 impl Pin {
     /// The file's name without its folders, its size and its hash.
     pub fn file_id(&self) -> FileId {

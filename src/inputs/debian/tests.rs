@@ -351,6 +351,23 @@ fn a_changed_package_list_is_refused() {
 }
 
 #[test]
+fn pins_cover_what_they_name() {
+    let place = Place::with_forky();
+    let resolved = place.resolve(&wish(Some("forky"), &["gcc"])).unwrap();
+    for (packages, expected) in [
+        (&[][..], true),
+        (&["gcc", "-cpp"], true),
+        (&["gcc (>= 3)", "clang | gcc"], true),
+        (&["gcc (>= 4)"], false),
+        (&["clang"], false),
+        (&["gcc:arm64"], false),
+    ] {
+        assert_eq!(covers(&wish(None, packages), &resolved.pins), expected, "{packages:?}");
+    }
+    assert!(!covers(&Wish { compiles: true, ..wish(None, &[]) }, &resolved.pins));
+}
+
+#[test]
 fn versions_tell_the_target() {
     for (version, expected) in [
         ("3.14.8-1", Some(vec![3, 14, 8])),
