@@ -7,12 +7,12 @@
 //! | what a build may depend on | [`request`], [`recipe`] |
 //! | text becomes a lock, a lock becomes a plan | [`lock`], [`plan`] |
 //! | Python, compilers and libraries | [`inputs`] |
-//! | names and hashes become verified files | [`registries`], [`index`], [`fetch`], [`git`], [`cache`] |
+//! | names and hashes become verified files | [`registries`], [`net`], [`index`], [`fetch`], [`git`], [`cache`] |
 //! | archives become folders | [`unpack`] |
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
-//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`output`], [`place`] |
+//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
 //! | all of it, top to bottom | [`pipeline`] |
 
@@ -27,7 +27,7 @@ pub mod inputs;
 pub mod install;
 pub mod lock;
 pub mod nar;
-pub mod output;
+pub mod net;
 pub mod pipeline;
 pub mod place;
 pub mod plan;

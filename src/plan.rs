@@ -3,7 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::request::Target;
+use crate::lock::tags::Tags;
+use crate::lock::uv::UvLock;
+use crate::request::{PythonVersion, Target};
+
+mod choose;
+mod error;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use crate::lock::project::Project;
+pub use error::{Fault, PlanError};
+pub use select::{Choice, Roots, Selection};
 
 /// The packages of a lock that hold for one target, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +102,74 @@ pub struct FileId {
     pub size: Option<u64>,
     /// Hash of the whole file.
     pub sha256: Sha256,
+}
+
+/// Chooses what of a lock holds for `target`, and the file of each package: wheels that run there, the best
+/// of them first, else the source distribution.
+///
+/// Where only the minor version of Python is known, markers see the lowest patch level that the project
+/// allows.
+pub fn plan(lock: &UvLock, project: &Project, target: &Target, selection: &Selection) -> Result<Plan, PlanError> {
+    let exact = allowed(lock, project, target)?;
+    let chosen = select::select(lock, project, target, &exact, selection)?;
+    let tags = Tags::of(target);
+    let mut packages = Vec::with_capacity(chosen.len());
+    for package in chosen {
+        let origin = choose::origin(package, &tags, project, target)?;
+        packages.push(Package { name: package.name.clone(), version: package.version.clone(), origin });
+    }
+    Ok(Plan { target: target.clone(), packages })
+}
+
+/// The one minor version of Python 3 that lock and project allow; `None` if they allow several.
+pub fn only_python(lock: &UvLock, project: &Project) -> Option<PythonVersion> {
+    let minors = (0..=u8::MAX).map(|minor| PythonVersion { major: 3, minor, patch: None });
+    let mut fitting = minors.filter(|python| allowed_patch(lock, project, *python).is_some());
+    let first = fitting.next()?;
+    fitting.next().is_none().then_some(first)
+}
+
+/// The target with a patch level that lock and project allow.
+fn allowed(lock: &UvLock, project: &Project, target: &Target) -> Result<Target, PlanError> {
+    let patch = allowed_patch(lock, project, target.python).ok_or_else(|| {
+        let name = project.name.clone().or_else(|| lock.root().map(|package| package.name.clone()));
+        let requires = project.requires_python.as_ref().unwrap_or(&lock.requires_python);
+        PlanError::Python { project: name, requires: requires.to_string(), python: target.python.to_string() }
+    })?;
+    let python = PythonVersion { patch: Some(patch), ..target.python };
+    Ok(Target { python, platform: target.platform })
+}
+
+/// The patch level of `python`, or the lowest that lock and project allow where none is said.
+fn allowed_patch(lock: &UvLock, project: &Project, python: PythonVersion) -> Option<u8> {
+    let mut patches = python.patch.map_or(0..=u8::MAX, |patch| patch..=patch);
+    patches.find(|patch| {
+        let version = pep440_rs::Version::new([python.major, python.minor, *patch].map(u64::from));
+        let mut requirements = std::iter::once(&lock.requires_python).chain(&project.requires_python);
+        requirements.all(|requirement| requirement.contains(&version))
+    })
+}
+
+impl RemoteFile {
+    /// Whether a lock's address can be the address of anything: locks without addresses use names under
+    /// `.invalid`, which RFC 2606 sets aside.
+    pub fn is_address(text: &str) -> bool {
+        let host = url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+        host.is_none_or(|host| host.trim_end_matches('.').rsplit('.').next() != Some("invalid"))
+    }
+}
+
+impl Package {
+    /// Name and hash of its file, where it has one.
+    pub fn file(&self) -> (Option<&str>, Option<Sha256>) {
+        match &self.origin {
+            Origin::Wheel(remote) | Origin::Sdist(remote) => (Some(&remote.file.name), Some(remote.file.sha256)),
+            Origin::Path { path, sha256 } => (path.rsplit('/').next(), *sha256),
+            Origin::Git { .. } | Origin::Directory { .. } | Origin::Editable { .. } | Origin::Virtual { .. } => {
+                (None, None)
+            }
+        }
+    }
 }
 
 impl Origin {

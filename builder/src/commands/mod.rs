@@ -1,5 +1,8 @@
 //! The table of commands: help, completions and the man page are made from it.
 
+mod plan;
+mod unpack;
+
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
 
@@ -14,10 +17,16 @@ pub(crate) struct Cli {
 }
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Plan(plan::Args),
+    Unpack(unpack::Args),
+}
 
 impl Command {
-    pub(crate) fn run(&self, _cx: &Context) -> Result<(), Failure> {
-        match *self {}
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Plan(args) => plan::run(args, cx),
+            Self::Unpack(args) => unpack::run(args, cx),
+        }
     }
 }

@@ -1,0 +1,112 @@
+//! Compressed streams, read to their last byte: one member, nothing behind it but zeros.
+
+use std::io::{self, BufRead, Read};
+
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+/// How a tar archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Bzip2,
+    Xz,
+    Zstd,
+}
+
+/// Memory for one decoder: `xz -9` needs 65 MiB, `zstd --ultra -22` 128 MiB.
+const MEMORY: u32 = 192 << 20;
+
+impl Compression {
+    /// By the end of a file name, with the name before it.
+    pub(super) fn of_tar(name: &str) -> Option<(&str, Self)> {
+        const ENDS: [(&str, Compression); 8] = [
+            (".tar.gz", Compression::Gzip),
+            (".tgz", Compression::Gzip),
+            (".tar.bz2", Compression::Bzip2),
+            (".tbz", Compression::Bzip2),
+            (".tar.xz", Compression::Xz),
+            (".txz", Compression::Xz),
+            (".tar.zst", Compression::Zstd),
+            (".tar", Compression::None),
+        ];
+        ENDS.iter().find_map(|(end, compression)| Some((name.strip_suffix(end)?, *compression)))
+    }
+
+    /// The bytes that `packed` decompresses to. Reading to the end also checks that nothing follows.
+    pub(super) fn reader<'a, R: BufRead + 'a>(self, packed: R) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::None => Box::new(packed),
+            Self::Gzip => Box::new(Single::new(GzDecoder::new(ReservedFlags::check(packed)?), GzDecoder::into_inner)),
+            Self::Bzip2 => Box::new(Single::new(BzDecoder::new(packed), BzDecoder::into_inner)),
+            Self::Xz => {
+                Box::new(Single::new(XzReader::new_mem_limit(packed, false, MEMORY >> 10), XzReader::into_inner))
+            }
+            Self::Zstd => {
+                let decoder = StreamingDecoder::new_with_max_window_size(packed, u64::from(MEMORY))
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Box::new(Single::new(decoder, StreamingDecoder::<R, FrameDecoder>::into_inner))
+            }
+        })
+    }
+}
+
+/// Reads one compressed stream and then looks at what is behind it.
+struct Single<D, R> {
+    decoder: Option<D>,
+    rest: fn(D) -> R,
+}
+
+impl<D, R> Single<D, R> {
+    fn new(decoder: D, rest: fn(D) -> R) -> Self {
+        Self { decoder: Some(decoder), rest }
+    }
+}
+
+impl<D: Read, R: BufRead> Read for Single<D, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = self.decoder.as_mut() else { return Ok(0) };
+        let count = decoder.read(into)?;
+        if count == 0 && !into.is_empty() {
+            if let Some(decoder) = self.decoder.take() {
+                check_rest((self.rest)(decoder))?;
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Tape padding of zeros is all that may follow: readers differ on whether they look at a second member.
+fn check_rest(mut rest: impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = rest.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(invalid("bytes behind the end of the compressed data"));
+        }
+        let count = bytes.len();
+        rest.consume(count);
+    }
+}
+
+/// A look at the flags of the gzip header.
+struct ReservedFlags;
+
+impl ReservedFlags {
+    fn check<R: BufRead>(mut packed: R) -> io::Result<R> {
+        let start = packed.fill_buf()?;
+        if start.get(3).is_some_and(|flags| flags & 0xe0 != 0) {
+            return Err(invalid("gzip flags that are reserved"));
+        }
+        Ok(packed)
+    }
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
