@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::digest::Sha256;
+use crate::inputs::debian::Pin;
 use crate::plan::FileId;
 use crate::recipe::Provider;
 use crate::request::Target;
@@ -30,8 +31,8 @@ pub struct Sidecar {
     pub source: Sha256,
     /// The interpreter and platform that its files were chosen for.
     pub target: Target,
-    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name (and, for git sources, of
-    /// their trees). `None` where not all of them can be fetched (local sources).
+    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name. `None` where not all that is
+    /// installed is a file that can be fetched (git and local sources).
     pub fetch_hash: Option<Sha256>,
     /// What is installed, sorted by name.
     pub packages: Vec<Locked>,
@@ -110,24 +111,7 @@ pub struct InputPins {
     /// The suite that they were resolved in.
     pub suite: String,
     /// Sorted by name.
-    pub packages: Vec<InputPin>,
-}
-
-/// One pinned input package.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InputPin {
-    /// Name, such as `libxml2-dev`.
-    pub package: String,
-    /// Version, such as `2.15.1+dfsg-1`.
-    pub version: String,
-    /// `amd64` or `all`.
-    pub architecture: String,
-    /// File name, no folder.
-    pub file: String,
-    /// Bytes.
-    pub size: u64,
-    /// Hash of the file.
-    pub sha256: Sha256,
+    pub packages: Vec<Pin>,
 }
 
 /// The digest that a lock keeps of what it was made from: the text of `uv.lock` and what matters of the recipe.

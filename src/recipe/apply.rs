@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{PackageRecipe, Recipe, nearest};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
+use crate::lock;
 use crate::plan::{FileId, Origin, Package, Plan, RemoteFile};
 
 /// A plan with the recipe's replacements in it.
@@ -141,7 +142,7 @@ fn is_archive(path: &str) -> bool {
 fn file_origin(name: &str, sha256: Sha256) -> Origin {
     let file = FileId { name: name.to_owned(), size: None, sha256 };
     let remote = RemoteFile { file, url: None, index: None, subdirectory: None };
-    if name.to_ascii_lowercase().ends_with(".whl") { Origin::Wheel(remote) } else { Origin::Sdist(remote) }
+    if lock::is_wheel(name) { Origin::Wheel(remote) } else { Origin::Sdist(remote) }
 }
 
 impl Applied {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use super::{PackageRecipe, Recipe, RecipeError};
+use crate::inputs::debian::relation;
 use crate::lock::names;
 use crate::lock::resolve::requirement;
 
@@ -50,7 +51,7 @@ pub(super) fn check(mut recipe: Recipe, path: &Path) -> Result<Recipe, RecipeErr
             *name = cx.name(key, name)?;
         }
     }
-    cx.words("inputs.packages", &recipe.inputs.packages)?;
+    cx.relations("inputs.packages", &recipe.inputs.packages)?;
     cx.words("relink.ignore", &recipe.relink.ignore)?;
     cx.words("verify.skip-import", &recipe.verify.skip_import)?;
     if let Some(suite) = &recipe.inputs.suite {
@@ -83,7 +84,7 @@ impl Checker<'_> {
             }
         }
         self.environment(name, package)?;
-        self.words(&key("inputs"), &package.inputs)?;
+        self.relations(&key("inputs"), &package.inputs)?;
         self.words(&key("dlopen"), &package.dlopen)
     }
 
@@ -147,6 +148,13 @@ impl Checker<'_> {
     fn words(&self, key: &str, words: &[String]) -> Result<(), RecipeError> {
         let odd = |word: &&String| word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control());
         words.iter().find(odd).map_or(Ok(()), |word| Err(self.value(key, "a name without spaces", word, None)))
+    }
+
+    /// Wishes of the archive: a relation, or one with `-` before it.
+    fn relations(&self, key: &str, relations: &[String]) -> Result<(), RecipeError> {
+        let odd = |wish: &&String| !relation::parse(wish.strip_prefix('-').unwrap_or(wish)).is_ok_and(|all| all.len() == 1);
+        let expected = "an input package such as libxml2-dev, gcc (>= 4:16) or, to leave one out, -perl";
+        relations.iter().find(odd).map_or(Ok(()), |wish| Err(self.value(key, expected, wish, None)))
     }
 
     fn relative(&self, key: &str, path: &str) -> Result<(), RecipeError> {

@@ -105,6 +105,27 @@ fn errors_name_the_line_the_key_and_the_way_out() {
 }
 
 #[test]
+fn a_folder_has_one_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = |folder: &Path| Recipe::of_folder(folder).map(|recipe| recipe.inputs.suite);
+    assert_eq!(suite(folder.path()).unwrap(), None);
+    std::fs::write(folder.path().join("pyproject.toml"), "[tool.akb.inputs]\nsuite = \"sid\"").unwrap();
+    assert_eq!(suite(folder.path()).unwrap().as_deref(), Some("sid"));
+    std::fs::write(folder.path().join("akb.toml"), "[inputs]\nsuite = \"forky\"").unwrap();
+    assert!(matches!(suite(folder.path()), Err(RecipeError::Both { .. })));
+    std::fs::write(folder.path().join("pyproject.toml"), "[project]\nname = \"x\"").unwrap();
+    assert_eq!(suite(folder.path()).unwrap().as_deref(), Some("forky"));
+}
+
+#[test]
+fn input_packages_can_be_relations() {
+    assert!(parse("[inputs]\npackages = [\"gcc (>= 4:16)\", \"-perl\", \"a | b\"]").is_ok());
+    for wrong in ["", "a, b", "a b", "-"] {
+        assert!(parse(&format!("[inputs]\npackages = [\"{wrong}\"]")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn only_what_changes_a_lock_changes_its_digest() {
     let base = parse("[package.lxml]\nfrom-source = true\n").unwrap();
     for same in ["cflags = [\"-O3\"]", "ldflags = [\"-s\"]", "dlopen = [\"x.so\"]"] {

@@ -1,6 +1,7 @@
 //! The file of a version that only the recipe names.
 
 use super::MakeError;
+use crate::lock::is_wheel;
 use crate::lock::resolve::{World, choose};
 use crate::plan::{Origin, Plan, RemoteFile};
 use crate::recipe::{Applied, Pending};
@@ -22,7 +23,7 @@ fn find(pending: &Pending, world: &World<'_>) -> Result<Origin, MakeError> {
         offers.retain(|offer| offer.file == *file);
     }
     if pending.from_source {
-        offers.retain(|offer| !offer.file.ends_with(".whl"));
+        offers.retain(|offer| !is_wheel(&offer.file));
     }
     let (found, offered) = choose(world, &pending.name, &pending.version, offers);
     let what = if pending.from_source { "source distribution of " } else { "" };
@@ -34,7 +35,7 @@ fn find(pending: &Pending, world: &World<'_>) -> Result<Origin, MakeError> {
         platform: world.target.platform.to_string(),
         offered,
     })?;
-    let is_wheel = file.name.ends_with(".whl");
+    let wheel = is_wheel(&file.name);
     let remote = RemoteFile { file, url: None, index: None, subdirectory: None };
-    Ok(if is_wheel { Origin::Wheel(remote) } else { Origin::Sdist(remote) })
+    Ok(if wheel { Origin::Wheel(remote) } else { Origin::Sdist(remote) })
 }

@@ -73,7 +73,7 @@ fn package(file: &str) -> Package {
     let mut parts = file.split('-');
     let name = parts.next().unwrap().to_owned();
     let version = Some(parts.next().unwrap().trim_end_matches(".tar.gz").to_owned());
-    let origin = if file.ends_with(".whl") { Origin::Wheel(remote(file)) } else { Origin::Sdist(remote(file)) };
+    let origin = if crate::lock::is_wheel(file) { Origin::Wheel(remote(file)) } else { Origin::Sdist(remote(file)) };
     Package { name, version, origin }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn solve(world: &World<'_>, package: &str, requirements: &[String]) -
     match pubgrub::resolve(&provider, Node::Root(package.to_owned()), no_version()) {
         Ok(selected) => provider.resolution(selected.iter().map(|(node, version)| (node.clone(), version.clone())).collect()),
         Err(PubGrubError::NoSolution(error)) => {
-            let explanation = conflict::explain(error.into(), &provider);
+            let explanation = conflict::explain(error, &provider);
             Err(ResolveError::Conflict { package: package.to_owned(), explanation })
         }
         Err(

@@ -153,8 +153,10 @@ mod tests {
             ("==1.0a1", ["1.0a1", "1a1"], ["1.0", "1.0a2"]),
             ("==1.0.dev3", ["1.0.dev3", "1.dev3"], ["1.0.dev4", "1.0"]),
         ] {
-            yes.iter().for_each(|version| assert!(takes(specifier, version), "{specifier} {version}"));
-            no.iter().for_each(|version| assert!(!takes(specifier, version), "{specifier} {version}"));
+            for (yes, no) in yes.into_iter().zip(no) {
+                assert!(takes(specifier, yes), "{specifier} {yes}");
+                assert!(!takes(specifier, no), "{specifier} {no}");
+            }
         }
     }
 

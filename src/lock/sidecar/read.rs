@@ -6,10 +6,11 @@ use std::str::FromStr as _;
 
 use serde::Deserialize;
 
-use super::{Content, InputPin, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
+use super::{Content, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
-use crate::lock::names;
+use crate::inputs::debian::Pin;
+use crate::lock::{is_wheel, names};
 use crate::plan::FileId;
 use crate::recipe::Provider;
 use crate::request::{Platform, PythonVersion, Target};
@@ -212,7 +213,7 @@ impl Reader<'_> {
     fn file(&self, entry: &str, raw: &RawLocked) -> Result<FileId, SidecarError> {
         let name = self.required(entry, "file", raw.file.as_deref())?;
         self.file_name(entry, name)?;
-        if name.to_ascii_lowercase().ends_with(".whl") != (raw.kind == "wheel") {
+        if is_wheel(name) != (raw.kind == "wheel") {
             return Err(self.value(entry, "a file name that fits its kind", name));
         }
         let size = raw.size.ok_or_else(|| self.value(entry, "a size", ""))?;
@@ -222,7 +223,7 @@ impl Reader<'_> {
 
     fn inputs(&self, raw: RawInputs) -> Result<InputPins, SidecarError> {
         self.word("inputs", &raw.suite)?;
-        let mut packages: Vec<InputPin> =
+        let mut packages: Vec<Pin> =
             raw.package.into_iter().map(|pin| self.pin(pin)).collect::<Result<_, SidecarError>>()?;
         packages.sort();
         if let Some(pair) = packages.windows(2).find(|pair| pair[0].package == pair[1].package) {
@@ -231,15 +232,15 @@ impl Reader<'_> {
         Ok(InputPins { provider: raw.provider, suite: raw.suite, packages })
     }
 
-    fn pin(&self, raw: RawPin) -> Result<InputPin, SidecarError> {
+    fn pin(&self, raw: RawPin) -> Result<Pin, SidecarError> {
         let entry = format!("inputs package {}", raw.name);
         for word in [&raw.name, &raw.version, &raw.architecture] {
             self.word(&entry, word)?;
         }
-        self.file_name(&entry, &raw.file)?;
+        self.relative(&entry, &raw.file)?;
         let (size, sha256) = (self.size(&entry, raw.size)?, self.hex(&entry, &raw.sha256)?);
         let RawPin { name: package, version, architecture, file, .. } = raw;
-        Ok(InputPin { package, version, architecture, file, size, sha256 })
+        Ok(Pin { package, version, architecture, file, size, sha256 })
     }
 
     /// What no entry can say alone: order, doubles, references, cycles.

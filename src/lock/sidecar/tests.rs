@@ -41,11 +41,11 @@ fn sample() -> Sidecar {
         inputs: Some(InputPins {
             provider: Provider::Debian,
             suite: "forky".to_owned(),
-            packages: vec![InputPin {
+            packages: vec![Pin {
                 package: "libxml2-dev".to_owned(),
                 version: "1:2.15.1+dfsg-1".to_owned(),
                 architecture: "amd64".to_owned(),
-                file: "libxml2-dev_2.15.1+dfsg-1_amd64.deb".to_owned(),
+                file: "pool/main/libx/libxml2/libxml2-dev_2.15.1+dfsg-1_amd64.deb".to_owned(),
                 size: 5,
                 sha256: Sha256::of(b"deb"),
             }],
@@ -136,7 +136,7 @@ fn the_text_is_this_and_reads_back() {
     name = "libxml2-dev"
     version = "1:2.15.1+dfsg-1"
     architecture = "amd64"
-    file = "libxml2-dev_2.15.1+dfsg-1_amd64.deb"
+    file = "pool/main/libx/libxml2/libxml2-dev_2.15.1+dfsg-1_amd64.deb"
     size = 5
     sha256 = "9cfa1468c93fc18652e34a000f0c6614b0fa18f6f4887477ad9b0d36ca6a7eaa"
     "#);
@@ -181,6 +181,8 @@ fn refuses_what_akb_lock_does_not_write() {
         ("name = \"attrs\"\nversion = \"25.4.0\"", "name = \"app\"\nversion = \"2\"", "one version of each"),
         ("kind = \"wheel\"", "kind = \"wheel\"\nbuild = []", "not built"),
         ("suite = \"forky\"", "suite = \"../x\"", "name or version of the archive"),
+        ("file = \"pool/main", "file = \"pool/../main", "relative folder"),
+        ("file = \"pool/main", "file = \"/pool/main", "relative folder"),
         ("provider = \"debian\"", "provider = \"x\"", "unknown variant"),
         ("fetch-hash = \"sha256-", "fetch-hash = \"sha256:", "`sha256-` and base64"),
     ] {
