@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::Reason;
 
@@ -14,17 +14,28 @@ pub(super) enum Kind {
     Link,
 }
 
+/// Which names are one and the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alike {
+    /// Equal bytes.
+    Bytes,
+    /// Equal but for how Unicode characters are composed: to a person they are one name.
+    Composition,
+    /// Equal but for that and for case: on other file systems they are one name.
+    Case,
+}
+
 /// The names so far.
 pub(super) struct Members {
     /// By the folded name: the name itself and what it is.
     names: BTreeMap<String, (String, Kind)>,
-    fold: bool,
+    alike: Alike,
 }
 
 impl Members {
-    /// `fold`: names that differ only by case or Unicode normalisation collide too.
-    pub(super) fn new(fold: bool) -> Self {
-        Self { names: BTreeMap::new(), fold }
+    /// Names that are `alike` collide.
+    pub(super) fn new(alike: Alike) -> Self {
+        Self { names: BTreeMap::new(), alike }
     }
 
     /// Takes the name and its folders, or says what it collides with. Folders may come again.
@@ -36,7 +47,7 @@ impl Members {
     }
 
     fn add_one(&mut self, path: &str, kind: Kind, parent: bool) -> Result<(), Reason> {
-        let key = if self.fold { fold(path) } else { path.to_owned() };
+        let key = self.alike.key(path);
         let Some((other, other_kind)) = self.names.get(&key) else {
             self.names.insert(key, (path.to_owned(), kind));
             return Ok(());
@@ -56,16 +67,20 @@ impl Members {
 
     /// What `path` is, exactly as it is written.
     pub(super) fn kind(&self, path: &str) -> Option<Kind> {
-        let key = if self.fold { fold(path) } else { path.to_owned() };
+        let key = self.alike.key(path);
         self.names.get(&key).filter(|(name, _)| name == path).map(|(_, kind)| *kind)
     }
 }
 
-/// The name as file systems that ignore case and composition see it.
-fn fold(path: &str) -> String {
-    if path.is_ascii() {
-        return path.to_ascii_lowercase();
+impl Alike {
+    /// What names that are alike have in common.
+    fn key(self, path: &str) -> String {
+        match self {
+            Self::Bytes => path.to_owned(),
+            Self::Composition if path.is_ascii() => path.to_owned(),
+            Self::Composition => path.nfc().collect(),
+            Self::Case if path.is_ascii() => path.to_ascii_lowercase(),
+            Self::Case => path.nfd().flat_map(char::to_lowercase).nfc().collect(),
+        }
     }
-    let lower: String = path.nfd().flat_map(char::to_lowercase).collect();
-    if is_nfc(&lower) { lower } else { lower.nfc().collect() }
 }

@@ -31,7 +31,7 @@ pub use tar::{Policy, tar_tree};
 pub use wheel::wheel;
 
 /// A file that was unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Entry {
     /// Its name in the archive: relative, `/` between the parts.
     pub path: String,

@@ -29,7 +29,7 @@ pub(super) fn check(site: &Site, report: &mut Report) -> Result<(), VerifyError>
         .values()
         .filter_map(|text| {
             let version = field(text, "Version").next()?;
-            Some((names::normalize(field(text, "Name").next()?), Version::from_str(version).ok()?))
+            Some((names::normalize(field(text, "Name").next()?)?, Version::from_str(version).ok()?))
         })
         .collect();
     let mut count = 0;
@@ -79,7 +79,7 @@ fn unsatisfied(
     if !requirement.evaluate_markers(environment, &[]) {
         return None;
     }
-    let name = names::normalize(requirement.name.as_ref());
+    let name = requirement.name.to_string();
     match (installed.get(&name), &requirement.version_or_url) {
         (None, _) => Some(format!("requires {text}, which is not installed")),
         (Some(version), Some(VersionOrUrl::VersionSpecifier(specifiers))) if !specifiers.contains(version) => {

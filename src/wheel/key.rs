@@ -27,6 +27,12 @@ struct Key<'a> {
     native: &'a Native,
 }
 
+/// The hash of akb's own part in every build: its shim, its flags, its layout.
+pub fn rules() -> Sha256 {
+    let parts = [Sha256::of(backend::SHIM.as_bytes()).hex(), flags::ALWAYS.join(" "), LAYOUT.to_string()];
+    Sha256::of(parts.join("\n").as_bytes())
+}
+
 /// The key of what `action` gives for `job` in an environment of these wheels.
 pub(super) fn key(action: &'static str, job: &Job, environment: &[Member], inputs: &Inputs) -> Sha256 {
     let mut environment = environment.to_vec();

@@ -38,6 +38,7 @@ mod schedule;
 mod source;
 
 pub use cause::Cause;
+pub use key::rules;
 pub use error::WheelError;
 pub use project::{BuildSystem, build_system};
 

@@ -52,6 +52,8 @@ pub enum DebianError {
     Unpack { package: String, source: UnpackError },
     #[error("{file} is {found}, the pin says {expected}")]
     OtherPackage { file: String, expected: String, found: String },
+    #[error("package {package}: `{file}` is no path in an archive's pool")]
+    Path { package: String, file: String },
     #[error("the pinned packages have no {missing}")]
     Incomplete { missing: String },
     #[error("version `{version}` of {package} cannot be read")]
@@ -106,7 +108,7 @@ impl Explain for DebianError {
                 "refresh the pins with `akb lock`; without --locked, `akb build` does so itself".into(),
             ),
             Self::Offline { .. } => Some("run the same once without --offline".into()),
-            Self::OtherPackage { .. } => Some("refresh the pins with `akb lock`".into()),
+            Self::OtherPackage { .. } | Self::Path { .. } => Some("refresh the pins with `akb lock`".into()),
             Self::Incomplete { missing } => {
                 Some(format!("add {missing} to [inputs] packages in akb.toml, then run `akb lock`"))
             }
@@ -129,6 +131,7 @@ impl Explain for DebianError {
             | Self::Expired { .. }
             | Self::Index { .. }
             | Self::OtherPackage { .. }
+            | Self::Path { .. }
             | Self::Version { .. } => ExitCode::Integrity,
             Self::NoSuite { .. } | Self::NoArchitecture { .. } | Self::Gone { .. } | Self::Offline { .. } => {
                 ExitCode::Network

@@ -35,6 +35,7 @@ pub use archive::Archive;
 pub use error::DebianError;
 pub use signed::Keyring;
 pub use suite::Trust;
+pub use tree::identity;
 
 use closure::ClosureError;
 use index::Index;
@@ -128,6 +129,16 @@ impl Pin {
         let name = self.file.rsplit('/').next().unwrap_or_default().to_owned();
         FileId { name, size: Some(self.size), sha256: self.sha256 }
     }
+
+    /// A path that is joined to an address must not become another address.
+    fn check(&self) -> Result<(), DebianError> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~%".contains(&byte);
+        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal);
+        if self.file.starts_with("pool/") && self.file.split('/').all(part) {
+            return Ok(());
+        }
+        Err(DebianError::Path { package: self.package.clone(), file: self.file.clone() })
+    }
 }
 
 /// Finds the packages that `wish` needs in the archive's signed index.
@@ -158,14 +169,15 @@ fn pins(wish: &Wish, index: &Index<'_>, suite: &str) -> Result<Vec<Pin>, DebianE
         .into_iter()
         .map(|package| {
             let (size, sha256) = package.file().map_err(|error| failed(error.into()))?;
-            Ok(Pin {
+            let pin = Pin {
                 package: package.name.to_owned(),
                 version: package.version.to_owned(),
                 architecture: package.architecture.to_owned(),
                 file: package.filename.to_owned(),
                 size,
                 sha256,
-            })
+            };
+            pin.check().map(|()| pin)
         })
         .collect()
 }
@@ -175,6 +187,7 @@ fn pins(wish: &Wish, index: &Index<'_>, suite: &str) -> Result<Vec<Pin>, DebianE
 /// # Errors
 /// [`DebianError::Gone`] where the archive no longer has some of the files, whatever else went well.
 pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -> Result<Inputs, DebianError> {
+    pins.iter().try_for_each(Pin::check)?;
     let port = arch::port(wanted.arch);
     let target = target(pins, wanted)?;
     let folder = tree::build(pins, &port, archive, jobs)?;
@@ -211,7 +224,7 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
 }
 
 /// The target that the pinned Python and C library make.
-fn target(pins: &[Pin], wanted: &Use) -> Result<Target, DebianError> {
+pub fn target(pins: &[Pin], wanted: &Use) -> Result<Target, DebianError> {
     let find = |name: String| {
         let found = pins.iter().find(|pin| pin.package == name).map(|pin| (name.clone(), pin.version.as_str()));
         found.ok_or(DebianError::Incomplete { missing: name })

@@ -286,4 +286,4 @@ fn signatures(armor: &str) -> Result<Vec<Signature>, SignatureError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

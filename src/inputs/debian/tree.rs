@@ -66,7 +66,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// The hash of all that the tree depends on: the packages' files and this module's rules.
-pub(super) fn identity(pins: &[Pin]) -> Sha256 {
+pub fn identity(pins: &[Pin]) -> Sha256 {
     let mut lines: Vec<_> = pins.iter().map(|pin| format!("{} {}\n", pin.package, pin.sha256.hex())).collect();
     lines.sort_unstable();
     Sha256::of(format!("akb debian inputs, layout {LAYOUT}\n{}", lines.concat()).as_bytes())

@@ -22,6 +22,9 @@ const MAX_FILE: u64 = 64 << 30;
 /// Longest name, version or file name, in bytes (that of a file in a folder).
 const MAX_NAME: usize = 255;
 
+/// Bytes that the path of an input package has at most.
+const MAX_PATH: usize = 1024;
+
 /// A sidecar lock that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SidecarError {
@@ -237,7 +240,7 @@ impl Reader<'_> {
         for word in [&raw.name, &raw.version, &raw.architecture] {
             self.word(&entry, word)?;
         }
-        self.relative(&entry, &raw.file)?;
+        self.pool_path(&entry, &raw.file)?;
         let (size, sha256) = (self.size(&entry, raw.size)?, self.hex(&entry, &raw.sha256)?);
         let RawPin { name: package, version, architecture, file, .. } = raw;
         Ok(Pin { package, version, architecture, file, size, sha256 })
@@ -319,6 +322,14 @@ impl Reader<'_> {
             return Ok(());
         }
         Err(self.value(entry, "a version (PEP 440)", version))
+    }
+
+    /// A path below an archive's root: it becomes a part of addresses.
+    fn pool_path(&self, entry: &str, path: &str) -> Result<(), SidecarError> {
+        if path.len() > MAX_PATH || !path.ends_with(".deb") {
+            return Err(self.value(entry, "a path of a Debian package below the archive's root", path));
+        }
+        path.split('/').try_for_each(|part| self.file_name(entry, part))
     }
 
     fn file_name(&self, entry: &str, name: &str) -> Result<(), SidecarError> {

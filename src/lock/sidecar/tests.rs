@@ -181,8 +181,8 @@ fn refuses_what_akb_lock_does_not_write() {
         ("name = \"attrs\"\nversion = \"25.4.0\"", "name = \"app\"\nversion = \"2\"", "one version of each"),
         ("kind = \"wheel\"", "kind = \"wheel\"\nbuild = []", "not built"),
         ("suite = \"forky\"", "suite = \"../x\"", "name or version of the archive"),
-        ("file = \"pool/main", "file = \"pool/../main", "relative folder"),
-        ("file = \"pool/main", "file = \"/pool/main", "relative folder"),
+        ("file = \"pool/main", "file = \"pool/../main", "file name without folder"),
+        ("file = \"pool/main", "file = \"/pool/main", "file name without folder"),
         ("provider = \"debian\"", "provider = \"x\"", "unknown variant"),
         ("fetch-hash = \"sha256-", "fetch-hash = \"sha256:", "`sha256-` and base64"),
     ] {

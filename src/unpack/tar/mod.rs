@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Fault, Reason, refuse, shown};
 use super::folder::Folder;
 use super::limits::{Budget, Limits};
-use super::members::{Kind, Members};
+use super::members::{Alike, Kind, Members};
 use super::name::{self, Style};
 use super::{Entry, UnpackError};
 use header::Type;
@@ -23,8 +23,10 @@ mod strict;
 pub struct Policy {
     /// Links must stay in the top folder, which all members share. Otherwise their text is kept as it is.
     inner_links: bool,
-    /// Names and link texts are Unix's alone: a backslash is a character, and case tells names apart.
+    /// Names and link texts are Unix's alone: a backslash is a character like any other.
     unix: bool,
+    /// Names that collide.
+    alike: Alike,
     /// Files with set-id bits are taken, without the bits.
     drop_set_id: bool,
     /// Folders at the top that are links elsewhere, and where members below them go.
@@ -39,6 +41,7 @@ impl Policy {
         Self {
             inner_links: false,
             unix: true,
+            alike: Alike::Bytes,
             drop_set_id: true,
             merged: &[
                 ("bin", "usr/bin"),
@@ -52,9 +55,10 @@ impl Policy {
         }
     }
 
-    /// A source distribution: one top folder, links only inside it, names that any system takes.
+    /// A source distribution: one top folder, links only inside it. Names may differ by case alone, for real
+    /// packages (reportlab 5.1.0) have such.
     pub fn sdist() -> Self {
-        Self { inner_links: true, unix: false, drop_set_id: false, merged: &[] }
+        Self { inner_links: true, unix: false, alike: Alike::Composition, drop_set_id: false, merged: &[] }
     }
 
     fn place(&self, name: &str) -> String {
@@ -91,7 +95,7 @@ pub(super) fn unpack(
     policy: &Policy,
     budget: &mut Budget<'_>,
 ) -> Result<Option<String>, Fault> {
-    let mut sink = Sink { folder, policy, members: Members::new(!policy.unix), top: None };
+    let mut sink = Sink { folder, policy, members: Members::new(policy.alike), top: None };
     each(content, policy, budget, |member, path, content| {
         sink.member(member, path, content).map_err(|fault| fault.at(path))
     })?;

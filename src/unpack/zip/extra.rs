@@ -39,13 +39,25 @@ fn field(rest: &[u8]) -> Result<(u16, &[u8], &[u8]), Reason> {
     Ok((u16_at(rest, 0), field, behind))
 }
 
+/// The 64-bit values. Some writers (Bazel's) put all of them there though none is needed; they must then be the same.
 fn zip64<const N: usize>(mut field: &[u8], short: &[u32; N]) -> Result<[u64; N], Reason> {
     let mut wide = short.map(u64::from);
-    for value in wide.iter_mut().filter(|value| **value == u64::from(u32::MAX)) {
+    let needed = short.contains(&u32::MAX);
+    for value in wide.iter_mut().filter(|value| !needed || **value == u64::from(u32::MAX)) {
         if field.len() < 8 {
             return Err(Reason::Malformed("a ZIP64 field that is too short".to_owned()));
         }
-        *value = u64_at(field, 0);
+        let long = u64_at(field, 0);
+        if !needed && long != *value {
+            return Err(Reason::Disagreement {
+                what: "a size or offset",
+                first: "its header",
+                one: value.to_string(),
+                second: "its ZIP64 field",
+                two: long.to_string(),
+            });
+        }
+        *value = long;
         field = &field[8..];
     }
     if field.is_empty() { Ok(wide) } else { Err(Reason::Malformed("a ZIP64 field that is too long".to_owned())) }

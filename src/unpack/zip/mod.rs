@@ -12,7 +12,7 @@ use flate2::bufread::DeflateDecoder;
 use super::error::{Fault, Reason, shown};
 use super::folder::Folder;
 use super::limits::{Budget, Limits};
-use super::members::{Kind, Members};
+use super::members::{Alike, Kind, Members};
 use super::name::{self, Style};
 use directory::{Central, Method};
 
@@ -23,7 +23,7 @@ mod local;
 /// What kind of package the archive is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// No links.
+    /// No links, and no names that are one on other file systems: a wheel is the same everywhere.
     Wheel,
     /// Links inside the one top folder.
     Sdist,
@@ -49,7 +49,8 @@ pub(super) fn unpack(
     let directory = directory::read(&file, length, limits)?;
     local::check(&file, &directory)?;
     let mut budget = Budget::new(limits, Some(length));
-    let mut members = Members::new(true);
+    let alike = if policy == Policy::Wheel { Alike::Case } else { Alike::Composition };
+    let mut members = Members::new(alike);
     let mut top = None;
     let mut planned = Vec::with_capacity(directory.members.len());
     for member in &directory.members {
@@ -156,7 +157,9 @@ fn write(
     if kind == Type::Folder {
         folder.folder(path)?;
     }
-    let mut content = Content::new(raw, member.method);
+    // Old writers say "deflated" of folders and give them no bytes.
+    let method = if member.compressed == 0 { Method::Stored } else { member.method };
+    let mut content = Content::new(raw, method);
     match kind {
         Type::Folder => {
             io::copy(&mut content, &mut io::sink())?;
