@@ -28,7 +28,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::request::PythonVersion;
 
 mod apply;
@@ -382,9 +382,10 @@ impl PackageRecipe {
     /// What decides where it comes from and what it asks for to be built.
     fn lock_relevant(&self) -> Vec<(&'static str, Vec<String>)> {
         let one = |value: &Option<String>| value.iter().cloned().collect();
-        let settings = self.config_settings.iter().flat_map(|(key, value)| {
-            value.values().iter().map(move |value| format!("{key}={value}"))
-        });
+        let settings = self
+            .config_settings
+            .iter()
+            .flat_map(|(key, value)| value.values().iter().map(move |value| format!("{key}={value}")));
         vec![
             ("version", one(&self.version)),
             ("file", one(&self.file)),

@@ -129,7 +129,10 @@ mod tests {
             }
             for (package, said) in &release.recipe.package {
                 let locked = release.sidecar.package(package).unwrap();
-                assert!(said.version.as_ref().is_none_or(|version| locked.version.as_ref() == Some(version)), "{package}");
+                assert!(
+                    said.version.as_ref().is_none_or(|version| locked.version.as_ref() == Some(version)),
+                    "{package}"
+                );
             }
         }
     }

@@ -183,7 +183,8 @@ pub fn make(
     }
     let installed: BTreeSet<&Reference> = packages.iter().collect();
     maker.forget_unused(&packages);
-    let (packages, builds) = maker.entries.into_iter().partition::<Vec<_>, _>(|(reference, _)| installed.contains(reference));
+    let (packages, builds) =
+        maker.entries.into_iter().partition::<Vec<_>, _>(|(reference, _)| installed.contains(reference));
     let entries = |entries: Vec<(Reference, Locked)>| entries.into_iter().map(|(_, locked)| locked).collect();
     let sidecar = Sidecar {
         source: request.source,
@@ -265,12 +266,7 @@ impl Maker<'_> {
     }
 
     /// Finishes an entry, of a package of the plan or of a file of the index.
-    fn entry(
-        &mut self,
-        mut locked: Locked,
-        is_built: bool,
-        package: Option<&Package>,
-    ) -> Result<Reference, MakeError> {
+    fn entry(&mut self, mut locked: Locked, is_built: bool, package: Option<&Package>) -> Result<Reference, MakeError> {
         let reference = locked.reference();
         if is_built {
             if let Some(start) = self.open.iter().position(|open| *open == reference) {
@@ -378,7 +374,9 @@ impl Maker<'_> {
     fn sized(&self, name: &str, file: &FileId) -> Result<FileId, MakeError> {
         let size = match file.size {
             Some(size) => size,
-            None => self.sources.size(name, file).map_err(|error| MakeError::Source { package: name.to_owned(), error })?,
+            None => {
+                self.sources.size(name, file).map_err(|error| MakeError::Source { package: name.to_owned(), error })?
+            }
         };
         Ok(FileId { size: Some(size), ..file.clone() })
     }

@@ -16,6 +16,7 @@ use uv::{UvLock, UvLockError};
 
 pub mod make;
 pub mod markers;
+pub mod metadata;
 pub mod names;
 pub mod project;
 pub mod resolve;

@@ -199,4 +199,3 @@ impl std::fmt::Display for Reference {
         self.version.as_ref().map_or(Ok(()), |version| write!(f, " {version}"))
     }
 }
-

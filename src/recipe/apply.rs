@@ -77,8 +77,11 @@ impl Recipe {
     /// A replacement for a package that is in neither.
     pub fn apply(&self, mut plan: Plan, locked: &BTreeSet<String>) -> Result<Applied, ApplyError> {
         let known = |name: &str| locked.contains(name) || plan.packages.iter().any(|package| package.name == name);
-        if let Some(name) = self.package.iter().find(|(name, said)| said.replaces() && !known(name)).map(|(name, _)| name) {
-            let names = locked.iter().map(String::as_str).chain(plan.packages.iter().map(|package| package.name.as_str()));
+        if let Some(name) =
+            self.package.iter().find(|(name, said)| said.replaces() && !known(name)).map(|(name, _)| name)
+        {
+            let names =
+                locked.iter().map(String::as_str).chain(plan.packages.iter().map(|package| package.name.as_str()));
             let meant = nearest::nearest(name, names).map(str::to_owned);
             return Err(ApplyError::Unknown { name: name.clone(), meant });
         }
@@ -107,15 +110,21 @@ fn replaced(package: Package, said: &PackageRecipe) -> Result<Replaced, ApplyErr
     let Package { name, version, origin } = package;
     let known = |version, origin| Ok(Replaced::Known(Package { name: name.clone(), version, origin }));
     if let (Some(repository), Some(revision)) = (&said.git, &said.rev) {
-        return known(None, Origin::Git {
-            repository: repository.clone(),
-            revision: revision.to_ascii_lowercase(),
-            subdirectory: said.subdirectory.clone(),
-        });
+        return known(
+            None,
+            Origin::Git {
+                repository: repository.clone(),
+                revision: revision.to_ascii_lowercase(),
+                subdirectory: said.subdirectory.clone(),
+            },
+        );
     }
     if let Some(path) = &said.path {
         let path = path.clone();
-        return known(None, if is_archive(&path) { Origin::Path { path, sha256: None } } else { Origin::Directory { path } });
+        return known(
+            None,
+            if is_archive(&path) { Origin::Path { path, sha256: None } } else { Origin::Directory { path } },
+        );
     }
     match (&said.version, &said.file, said.sha256) {
         (Some(version), Some(file), Some(sha256)) => known(Some(version.clone()), file_origin(file, sha256)),

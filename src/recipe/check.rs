@@ -75,7 +75,9 @@ impl Checker<'_> {
                 return Err(self.value(&key("build-requires"), expected, requirement, hint));
             }
         }
-        for (flags, list) in [("cflags", &package.cflags), ("cppflags", &package.cppflags), ("ldflags", &package.ldflags)] {
+        for (flags, list) in
+            [("cflags", &package.cflags), ("cppflags", &package.cppflags), ("ldflags", &package.ldflags)]
+        {
             for flag in list {
                 if flag.is_empty() || flag.contains(|c: char| c.is_whitespace() || c.is_control()) {
                     let hint = format!("write each flag as an item of its own: {flags} = [\"-DA\", \"-DB\"]");
@@ -152,7 +154,8 @@ impl Checker<'_> {
 
     /// Wishes of the archive: a relation, or one with `-` before it.
     fn relations(&self, key: &str, relations: &[String]) -> Result<(), RecipeError> {
-        let odd = |wish: &&String| !relation::parse(wish.strip_prefix('-').unwrap_or(wish)).is_ok_and(|all| all.len() == 1);
+        let odd =
+            |wish: &&String| !relation::parse(wish.strip_prefix('-').unwrap_or(wish)).is_ok_and(|all| all.len() == 1);
         let expected = "an input package such as libxml2-dev, gcc (>= 4:16) or, to leave one out, -perl";
         relations.iter().find(odd).map_or(Ok(()), |wish| Err(self.value(key, expected, wish, None)))
     }
@@ -176,6 +179,10 @@ impl Checker<'_> {
     }
 
     fn combination(&self, package: &str, message: &str) -> RecipeError {
-        RecipeError::Combination { path: self.path.to_owned(), package: package.to_owned(), message: message.to_owned() }
+        RecipeError::Combination {
+            path: self.path.to_owned(),
+            package: package.to_owned(),
+            message: message.to_owned(),
+        }
     }
 }

@@ -15,10 +15,10 @@ pub fn complete(applied: Applied, world: &World<'_>) -> Result<Plan, MakeError> 
 }
 
 fn find(pending: &Pending, world: &World<'_>) -> Result<Origin, MakeError> {
-    let mut offers = world.source.offers(&pending.name).map_err(|error| MakeError::Source {
-        package: pending.name.clone(),
-        error,
-    })?;
+    let mut offers = world
+        .source
+        .offers(&pending.name)
+        .map_err(|error| MakeError::Source { package: pending.name.clone(), error })?;
     if let Some(file) = &pending.file {
         offers.retain(|offer| offer.file == *file);
     }
