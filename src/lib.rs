@@ -4,15 +4,15 @@
 //!
 //! | what happens | module |
 //! |---|---|
-//! | what a build may depend on | [`request`], [`recipe`] |
+//! | what a build may depend on | [`request`], [`recipe`], [`vendored`] |
 //! | text becomes a lock, a lock becomes a plan | [`lock`], [`plan`] |
 //! | Python, compilers and libraries | [`inputs`] |
-//! | names and hashes become verified files | [`registries`], [`index`], [`fetch`], [`git`], [`cache`] |
+//! | names and hashes become verified files | [`registries`], [`net`], [`index`], [`fetch`], [`git`], [`cache`] |
 //! | archives become folders | [`unpack`] |
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
-//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`output`], [`place`] |
+//! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
 //! | all of it, top to bottom | [`pipeline`] |
 
@@ -27,7 +27,7 @@ pub mod inputs;
 pub mod install;
 pub mod lock;
 pub mod nar;
-pub mod output;
+pub mod net;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
@@ -40,5 +40,6 @@ pub mod runtime;
 pub mod sandbox;
 pub mod tree;
 pub mod unpack;
+pub mod vendored;
 pub mod verify;
 pub mod wheel;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 
 /// Folders below each other that a walk follows; deeper trees are refused.
 pub const DEPTH: usize = 128;

@@ -6,6 +6,7 @@ use crate::digest::Sha256;
 use crate::request::Target;
 
 pub mod debian;
+pub mod hints;
 pub mod host;
 
 /// Python, compilers and libraries, ready to use. A provider makes it; nobody else knows providers.

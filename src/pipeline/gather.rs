@@ -1,0 +1,215 @@
+//! The canonical tree: from the cache, or made of inputs and files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Locked, Order, PipelineError, Tools, assemble, staged, wheels};
+use crate::bytecode;
+use crate::digest::Sha256;
+use crate::fetch::{self, Want};
+use crate::inputs::{Inputs, debian, host};
+use crate::lock::sidecar::{Locked as Entry, Sidecar};
+use crate::place::{self, Identity, PREFIX};
+use crate::plan::{Origin, Package, RemoteFile};
+use crate::recipe::Provider;
+use crate::report::Stage;
+use crate::request::PythonVersion;
+use crate::wheel;
+
+/// Changes whenever the same lock would become another tree.
+const LAYOUT: u32 = 1;
+
+/// A canonical tree in the cache.
+pub(super) struct Tree {
+    pub(super) folder: PathBuf,
+    pub(super) hash: Sha256,
+    /// What it was made from, for the receipt.
+    pub(super) inputs: String,
+    pub(super) cached: bool,
+}
+
+/// The tree of `locked`: nothing is fetched or compiled if the cache has it.
+pub(super) fn tree(locked: &Locked, order: &Order, tools: &Tools<'_>) -> Result<Tree, PipelineError> {
+    let source = InputSource::of(locked, tools)?;
+    let sources = wheels::local_sources(&locked.plan.packages, &locked.project.folder)?;
+    let key = key(locked, &source.identity(), &sources, order.bytecode);
+    let cached = tools.cache.folder("tree", &key);
+    let folder = match &cached {
+        Some(folder) => folder.clone(),
+        None => tools.cache.build_folder("tree", &key, |folder| {
+            let (inputs, wheels) = everything(locked, &source, &sources, tools)?;
+            let identity = assemble::assemble(&folder.join("tree"), locked, &inputs, &wheels, order.bytecode, tools)?;
+            let text = identity.hash.to_string();
+            fs::write(folder.join("hash"), text).map_err(|source| PipelineError::Io {
+                doing: "write",
+                path: folder.join("hash"),
+                source,
+            })
+        })?,
+    };
+    let hash = fs::read_to_string(folder.join("hash")).ok().and_then(|text| text.parse().ok());
+    let folder = folder.join("tree");
+    let hash = match hash {
+        Some(hash) => hash,
+        None => {
+            let Identity { hash, .. } = place::identify(&folder, PREFIX.as_ref())?;
+            hash
+        }
+    };
+    Ok(Tree { folder, hash, inputs: source.description(), cached: cached.is_some() })
+}
+
+/// Inputs and unpacked wheels. What is compiled is fetched and built while the other wheels still arrive.
+fn everything(
+    locked: &Locked,
+    source: &InputSource,
+    sources: &BTreeMap<String, wheels::Local>,
+    tools: &Tools<'_>,
+) -> Result<(Inputs, Vec<crate::install::Wheel>), PipelineError> {
+    let (builds, others) = wants(locked);
+    let total = builds.len() + others.len();
+    let fetch = |wants: &[Want]| {
+        fetch::fetch(wants, tools.net, tools.indexes, tools.cache, tools.settings.offline, tools.reporter)
+            .map_err(PipelineError::from)
+    };
+    std::thread::scope(|scope| {
+        let ready = scope.spawn(|| {
+            staged(tools.reporter, Stage::Fetch, Some(total), || {
+                let files = fetch(&others)?;
+                let unpacked = wheels::unpack_planned(locked, &files, tools)?;
+                let bytes: u64 = others.iter().chain(&builds).filter_map(|want| want.file.size).sum();
+                Ok::<_, PipelineError>((unpacked, format!("{total} files, {}", megabytes(bytes))))
+            })
+        });
+        let needed = scope.spawn(|| fetch(&builds));
+        let inputs = source.realise(tools)?;
+        let files = join(needed)?;
+        let built = wheels::compile(locked, sources, &files, &inputs, tools)?;
+        let mut all = join(ready)?;
+        all.extend(wheels::unpack_built(locked, &built, tools)?);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((inputs, all))
+    })
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+/// The files that builds need, and the wheels that are only installed.
+fn wants(locked: &Locked) -> (Vec<Want>, Vec<Want>) {
+    let sidecar = &locked.sidecar;
+    let references: std::collections::BTreeSet<_> =
+        sidecar.packages.iter().chain(&sidecar.builds).filter_map(|entry| entry.build.as_ref()).flatten().collect();
+    let mut builds: Vec<Want> = sidecar.builds.iter().filter_map(want).collect();
+    let mut others = Vec::new();
+    for package in &locked.plan.packages {
+        let Some(want) = planned_want(package) else { continue };
+        let builds_something = references.iter().any(|reference| reference.name == package.name);
+        if matches!(package.origin, Origin::Sdist(_)) || builds_something {
+            builds.push(want.clone());
+        }
+        if matches!(package.origin, Origin::Wheel(_)) {
+            others.push(want);
+        }
+    }
+    (builds, others)
+}
+
+fn want(entry: &Entry) -> Option<Want> {
+    let file = entry.content.file()?.clone();
+    Some(Want { file, project: entry.name.clone(), url: None, index: None })
+}
+
+pub(super) fn planned_want(package: &Package) -> Option<Want> {
+    let (Origin::Wheel(remote) | Origin::Sdist(remote)) = &package.origin else { return None };
+    let RemoteFile { file, url, index, .. } = remote.clone();
+    Some(Want { file, project: package.name.clone(), url, index })
+}
+
+/// Everything that the canonical tree depends on.
+fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Local>, bytecode: bool) -> Sha256 {
+    let mut sidecar = locked.sidecar.clone();
+    // Neither what the lock was made from nor where inputs were found is in the tree; `inputs` is.
+    sidecar.source = Sha256::of(b"");
+    sidecar.fetch_hash = None;
+    sidecar.inputs = None;
+    let sources: Vec<String> = sources.iter().map(|(name, local)| format!("{name} {}", local.identity)).collect();
+    let parts = [
+        format!("{} {LAYOUT}", env!("CARGO_PKG_VERSION")),
+        sidecar.to_toml(),
+        format!("{:?}", locked.project.recipe),
+        inputs.to_string(),
+        sources.join("\n"),
+        format!("{bytecode} {}", Sha256::of(bytecode::DRIVER.as_bytes())),
+        wheel::rules().to_string(),
+    ];
+    Sha256::of(parts.join("\0").as_bytes())
+}
+
+/// Whether anything is built from source.
+pub(super) fn compiles(sidecar: &Sidecar) -> bool {
+    sidecar.packages.iter().any(|entry| entry.build.is_some())
+}
+
+/// What this machine has.
+pub(super) fn host_inputs(python: PythonVersion, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
+    Ok(host::inputs(python, &tools.host_path)?)
+}
+
+/// Where the inputs come from, before anything is fetched for them.
+pub(super) enum InputSource {
+    Debian { pins: Vec<debian::Pin>, wanted: debian::Use },
+    Host(Box<Inputs>),
+}
+
+impl InputSource {
+    pub(super) fn of(locked: &Locked, tools: &Tools<'_>) -> Result<Self, PipelineError> {
+        let target = &locked.sidecar.target;
+        Ok(match (&locked.sidecar.inputs, locked.project.provider) {
+            (Some(pins), Provider::Debian) => Self::Debian {
+                pins: pins.packages.clone(),
+                wanted: debian::Use {
+                    suite: pins.suite.clone(),
+                    arch: target.platform.arch,
+                    python: target.python,
+                },
+            },
+            _ => Self::Host(Box::new(host_inputs(target.python, tools)?)),
+        })
+    }
+
+    pub(super) fn identity(&self) -> Sha256 {
+        match self {
+            Self::Debian { pins, .. } => debian::identity(pins),
+            Self::Host(inputs) => inputs.identity,
+        }
+    }
+
+    fn description(&self) -> String {
+        match self {
+            Self::Debian { pins, wanted } => format!("debian {}, {} packages", wanted.suite, pins.len()),
+            Self::Host(inputs) => inputs.description.clone(),
+        }
+    }
+
+    pub(super) fn realise(&self, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
+        match self {
+            Self::Host(inputs) => Ok((**inputs).clone()),
+            Self::Debian { pins, wanted } => staged(tools.reporter, Stage::Inputs, Some(pins.len()), || {
+                let inputs = debian::realise(pins, wanted, &tools.archive, tools.settings.jobs.get())?;
+                let bytes = pins.iter().map(|pin| pin.size).sum();
+                let summary = format!("{}, {}", inputs.description, megabytes(bytes));
+                Ok((inputs, summary))
+            }),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads an edited file again, with goblin and not with what wrote it, before anyone uses it.
+
+use goblin::elf::Elf;
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM};
+use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
+
+use super::ElfError;
+use super::state::State;
+
+/// What the dynamic linker reads must be what it was, but for what was edited.
+pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State) -> Result<(), ElfError> {
+    let wrong = |what: &str| Err(ElfError::Check(what.to_owned()));
+    let new = Elf::parse(made).map_err(|error| ElfError::Check(error.to_string()))?;
+    if State::read(made, &new)? != *wanted {
+        return wrong("interpreter or search path is not what was asked for");
+    }
+    if old.libraries != new.libraries || old.soname != new.soname {
+        return wrong("names of libraries changed");
+    }
+    if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
+        return wrong("dynamic symbols changed");
+    }
+    if versions(old) != versions(&new) {
+        return wrong("symbol versions changed");
+    }
+    if !entries(old).eq(entries(&new)) {
+        return wrong("other entries of the dynamic section changed");
+    }
+    if made.len() < pristine.len() {
+        return wrong("the file became shorter");
+    }
+    segments(old, &new, made)
+}
+
+fn named<'a>(elf: &'a Elf<'_>) -> impl Fn(goblin::elf::Sym) -> (Option<&'a str>, u8, u8, usize, u64) + 'a {
+    |symbol| {
+        // `_DYNAMIC` and section symbols may move.
+        let fixed = if symbol.st_type() == goblin::elf::sym::STT_SECTION { 0 } else { symbol.st_size };
+        (elf.dynstrtab.get_at(symbol.st_name), symbol.st_info, symbol.st_other, symbol.st_shndx, fixed)
+    }
+}
+
+type Versions<'a> = Vec<(Option<&'a str>, Vec<(Option<&'a str>, u16)>)>;
+
+fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
+    let name = |at| elf.dynstrtab.get_at(at);
+    let needs = elf.verneed.iter().flat_map(|needs| needs.iter());
+    let defs = elf.verdef.iter().flat_map(|defs| defs.iter());
+    (
+        needs.map(|need| (name(need.vn_file), need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect())).collect(),
+        defs.map(|def| (None, def.iter().map(|aux| (name(aux.vda_name), def.vd_ndx)).collect())).collect(),
+    )
+}
+
+/// Entries whose value no edit changes.
+fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
+    const EDITED: [u64; 11] = [
+        DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRTAB, DT_STRSZ, DT_HASH, DT_GNU_HASH, DT_SYMTAB, DT_VERSYM, DT_VERNEED,
+        DT_VERDEF,
+    ];
+    let all = elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
+    all.filter(|entry| !EDITED.contains(&entry.d_tag)).map(|entry| (entry.d_tag, entry.d_val))
+}
+
+/// The loader's rules. What the pristine file breaks already is not held against the edited one.
+fn segments(old: &Elf<'_>, new: &Elf<'_>, made: &[u8]) -> Result<(), ElfError> {
+    let (was, is) = (broken_rules(old, made.len() as u64), broken_rules(new, made.len() as u64));
+    match is.into_iter().find(|rule| !was.contains(rule)) {
+        Some(rule) => Err(ElfError::Check(rule.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
+    let mut broken = Vec::new();
+    let mut rule = |holds: bool, what| {
+        if !holds {
+            broken.push(what);
+        }
+    };
+    let end = |start: u64, size: u64| start.checked_add(size).unwrap_or(u64::MAX);
+    let loads: Vec<_> = elf.program_headers.iter().filter(|segment| segment.p_type == PT_LOAD).collect();
+    let table_size = u64::from(elf.header.e_phentsize) * u64::from(elf.header.e_phnum);
+    let table_end = end(elf.header.e_phoff, table_size);
+    for load in &loads {
+        rule(end(load.p_offset, load.p_filesz) <= size, "a segment lies beyond the end of the file");
+        rule(load.p_filesz <= load.p_memsz, "a segment is larger in the file than in memory");
+        let congruent = load.p_align < 2 || load.p_vaddr.wrapping_sub(load.p_offset).is_multiple_of(load.p_align);
+        rule(congruent, "a segment's address and offset are not congruent");
+    }
+    for pair in loads.windows(2) {
+        rule(pair[0].p_vaddr <= pair[1].p_vaddr, "segments are not sorted by address");
+        rule(end(pair[0].p_vaddr, pair[0].p_memsz) <= pair[1].p_vaddr, "segments overlap in memory");
+    }
+    let loaded = |start: u64, stop: u64| loads.iter().find(|load| load.p_offset <= start && stop <= end(load.p_offset, load.p_filesz));
+    let table = loaded(elf.header.e_phoff, table_end);
+    rule(table.is_some(), "the program headers are not loaded");
+    for segment in elf.program_headers.iter().filter(|segment| segment.p_type == PT_PHDR) {
+        let address = table.map(|load| elf.header.e_phoff - load.p_offset + load.p_vaddr);
+        rule(segment.p_offset == elf.header.e_phoff && segment.p_filesz == table_size, "PT_PHDR is not the table");
+        rule(address.is_none_or(|address| address == segment.p_vaddr), "PT_PHDR has another address than the table");
+    }
+    let movable = elf.program_headers.iter().filter(|segment| segment.p_type != PT_LOAD && segment.p_memsz > 0 && segment.p_filesz > 0 && segment.p_vaddr > 0);
+    for segment in movable {
+        let load = loads.iter().find(|load| load.p_offset <= segment.p_offset && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz));
+        let agrees = load.is_none_or(|load| segment.p_offset - load.p_offset + load.p_vaddr == segment.p_vaddr);
+        rule(agrees, "a part of the program has another address than its segment");
+    }
+    broken
+}

@@ -1,0 +1,73 @@
+//! A build environment: a virtual environment (PEP 405) of locked wheels.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::At as _;
+use super::{Id, WheelError, backend};
+use crate::digest::Sha256;
+use crate::inputs::Inputs;
+use crate::install::{self, Content, Layout, Placed};
+use crate::report::Silent;
+use crate::unpack::{self, Limits};
+
+/// One wheel of it.
+pub(super) struct Member {
+    /// Name as a wheel.
+    pub(super) file: String,
+    /// On this machine.
+    pub(super) path: PathBuf,
+    /// Its hash.
+    pub(super) sha256: Sha256,
+}
+
+/// Makes the environment of `members` in `dest`, which must not exist; nor may `scratch`, which is gone afterwards.
+pub(super) fn make(
+    package: &Id,
+    members: &[Member],
+    inputs: &Inputs,
+    scratch: &Path,
+    dest: &Path,
+) -> Result<(), WheelError> {
+    let refused = |file: &str, message: String| WheelError::Requirement {
+        package: package.clone(),
+        file: file.to_owned(),
+        message,
+    };
+    fs::create_dir(scratch).at("create", scratch)?;
+    let mut wheels = Vec::new();
+    for (number, member) in members.iter().enumerate() {
+        let folder = scratch.join(number.to_string());
+        let entries = unpack::wheel(&member.path, &folder, &Limits::default())
+            .map_err(|error| refused(&member.file, error.to_string()))?;
+        let wheel = install::Wheel::open(&folder, &member.file, entries)
+            .map_err(|error| refused(&member.file, error.to_string()))?;
+        wheels.push(wheel);
+    }
+    let all = || members.iter().map(|member| member.file.as_str()).collect::<Vec<_>>().join(", ");
+    let layout = Layout { python: inputs.target.python, prefix: backend::ENV.to_owned() };
+    let mut site =
+        install::plan(&wheels, &layout, &Default::default()).map_err(|error| refused(&all(), error.to_string()))?;
+    link_to_inputs(&mut site, inputs);
+    install::write(&site, dest, std::num::NonZeroUsize::MIN, &Silent)
+        .map_err(|error| refused(&all(), error.to_string()))?;
+    fs::remove_dir_all(scratch).at("remove", scratch)
+}
+
+/// An installed tree has its interpreter inside; here it is that of the inputs.
+fn link_to_inputs(site: &mut install::SitePlan, inputs: &Inputs) {
+    let python = inputs.python.to_string_lossy().into_owned();
+    for target in site.links.values_mut() {
+        target.clone_from(&python);
+    }
+    let home = inputs.python.parent().unwrap_or(Path::new("/")).display();
+    let text = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", inputs.target.python);
+    let placed = Placed {
+        package: "akb".to_owned(),
+        sha256: Sha256::of(text.as_bytes()),
+        size: text.len() as u64,
+        content: Content::Bytes(text.into_bytes()),
+        executable: false,
+    };
+    site.files.insert("pyvenv.cfg".to_owned(), placed);
+}
