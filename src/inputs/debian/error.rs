@@ -25,7 +25,7 @@ pub enum DebianError {
     #[error("`{0}` is no name of a suite")]
     SuiteName(String),
     #[error("the archive has no suite `{suite}`: {source}")]
-    NoSuite { suite: String, source: NetError },
+    NoSuite { suite: String, source: Box<NetError> },
     #[error("the index of suite `{suite}` is refused: {source}")]
     Signature { suite: String, source: SignatureError },
     #[error("the index of suite `{suite}` cannot be read: {source}")]
@@ -41,7 +41,7 @@ pub enum DebianError {
     #[error("the packages of suite `{suite}` cannot be read: {problem}")]
     Index { suite: String, problem: String },
     #[error("suite `{suite}`: {source}")]
-    Closure { suite: String, source: ClosureError },
+    Closure { suite: String, source: Box<ClosureError> },
     #[error(transparent)]
     Net(#[from] NetError),
     #[error("the archive no longer has {}", names(.pins))]
@@ -49,7 +49,7 @@ pub enum DebianError {
     #[error("offline, and the cache lacks {}", .missing.join(", "))]
     Offline { missing: Vec<String> },
     #[error("package {package}: {source}")]
-    Unpack { package: String, source: UnpackError },
+    Unpack { package: String, source: Box<UnpackError> },
     #[error("{file} is {found}, the pin says {expected}")]
     OtherPackage { file: String, expected: String, found: String },
     #[error("package {package}: `{file}` is no path in an archive's pool")]
@@ -108,11 +108,12 @@ impl Explain for DebianError {
                 "refresh the pins with `akb lock`; without --locked, `akb build` does so itself".into(),
             ),
             Self::Offline { .. } => Some("run the same once without --offline".into()),
-            Self::OtherPackage { .. } | Self::Path { .. } => Some("refresh the pins with `akb lock`".into()),
+            Self::OtherPackage { .. } | Self::Path { .. } | Self::Version { .. } => {
+                Some("refresh the pins with `akb lock`".into())
+            }
             Self::Incomplete { missing } => {
                 Some(format!("add {missing} to [inputs] packages in akb.toml, then run `akb lock`"))
             }
-            Self::Version { .. } => Some("refresh the pins with `akb lock`".into()),
             Self::Net(error) => error.hint(),
             Self::Unpack { source, .. } => source.hint(),
             Self::Cache(error) => error.hint(),
@@ -123,8 +124,11 @@ impl Explain for DebianError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Address(_) | Self::SuiteName(_) | Self::NoPython { .. } | Self::Incomplete { .. } => ExitCode::Usage,
-            Self::Closure { .. } => ExitCode::Usage,
+            Self::Address(_)
+            | Self::SuiteName(_)
+            | Self::NoPython { .. }
+            | Self::Incomplete { .. }
+            | Self::Closure { .. } => ExitCode::Usage,
             Self::Signature { .. }
             | Self::Release { .. }
             | Self::OtherSuite { .. }

@@ -39,7 +39,9 @@ pub(super) fn release(suite: &str, archive: &Archive<'_>, trust: &Trust<'_>) -> 
     }
     let named = || suite.to_owned();
     let message = archive.text(&format!("dists/{suite}/InRelease"), RELEASE_LIMIT).map_err(|error| match error {
-        DebianError::Net(source) if is_gone(&source) => DebianError::NoSuite { suite: named(), source },
+        DebianError::Net(source) if is_gone(&source) => {
+            DebianError::NoSuite { suite: named(), source: Box::new(source) }
+        }
         error => error,
     })?;
     let text = trust
