@@ -9,11 +9,12 @@ use crate::bytecode;
 use crate::digest::Sha256;
 use crate::fetch::{self, Want};
 use crate::inputs::{Inputs, debian, host};
-use crate::lock::sidecar::Locked as Entry;
+use crate::lock::sidecar::{Locked as Entry, Sidecar};
 use crate::place::{self, Identity, PREFIX};
 use crate::plan::{Origin, Package, RemoteFile};
 use crate::recipe::Provider;
 use crate::report::Stage;
+use crate::request::PythonVersion;
 use crate::wheel;
 
 /// Changes whenever the same lock would become another tree.
@@ -154,6 +155,16 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
     Sha256::of(parts.join("\0").as_bytes())
 }
 
+/// Whether anything is built from source.
+pub(super) fn compiles(sidecar: &Sidecar) -> bool {
+    sidecar.packages.iter().any(|entry| entry.build.is_some())
+}
+
+/// What this machine has.
+pub(super) fn host_inputs(python: PythonVersion, compiles: bool, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
+    Ok(host::inputs(&host::Wish { python, program: None, path: tools.host_path.clone(), compiles })?)
+}
+
 /// Where the inputs come from, before anything is fetched for them.
 pub(super) enum InputSource {
     Debian { pins: Vec<debian::Pin>, wanted: debian::Use },
@@ -172,7 +183,7 @@ impl InputSource {
                     python: target.python,
                 },
             },
-            _ => Self::Host(Box::new(host::inputs(target.python, &tools.host_path)?)),
+            _ => Self::Host(Box::new(host_inputs(target.python, compiles(&locked.sidecar), tools)?)),
         })
     }
 

@@ -46,6 +46,19 @@ pub enum UnpackError {
     },
 }
 
+impl UnpackError {
+    /// The same error about an archive that a person knows by another name than that of its file, as in the cache.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<PathBuf>) -> Self {
+        let (Self::Refused { archive, .. }
+        | Self::Read { archive, .. }
+        | Self::Write { archive, .. }
+        | Self::Occupied { archive, .. }) = &mut self;
+        *archive = name.into();
+        self
+    }
+}
+
 impl Explain for UnpackError {
     fn hint(&self) -> Option<String> {
         match self {
