@@ -20,7 +20,7 @@ use crate::sandbox::{self, Outcome, SandboxError, Spec, Stream};
 use crate::tree::{self, Kind, TreeError};
 
 /// The driver.
-const DRIVER: &str = include_str!("../python-shim/compile.py");
+pub(crate) const DRIVER: &str = include_str!("../python-shim/compile.py");
 
 /// Far beyond what any tree needs.
 const TIME_LIMIT: Duration = Duration::from_secs(3600);

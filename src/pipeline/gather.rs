@@ -149,7 +149,7 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
         format!("{:?}", locked.project.recipe),
         inputs.to_string(),
         sources.join("\n"),
-        format!("{bytecode} {}", Sha256::of(bytecode::SHIM.as_bytes())),
+        format!("{bytecode} {}", Sha256::of(bytecode::DRIVER.as_bytes())),
         wheel::rules().to_string(),
     ];
     Sha256::of(parts.join("\0").as_bytes())
@@ -161,8 +161,8 @@ pub(super) fn compiles(sidecar: &Sidecar) -> bool {
 }
 
 /// What this machine has.
-pub(super) fn host_inputs(python: PythonVersion, compiles: bool, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
-    Ok(host::inputs(&host::Wish { python, program: None, path: tools.host_path.clone(), compiles })?)
+pub(super) fn host_inputs(python: PythonVersion, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
+    Ok(host::inputs(python, &tools.host_path)?)
 }
 
 /// Where the inputs come from, before anything is fetched for them.
@@ -183,7 +183,7 @@ impl InputSource {
                     python: target.python,
                 },
             },
-            _ => Self::Host(Box::new(host_inputs(target.python, compiles(&locked.sidecar), tools)?)),
+            _ => Self::Host(Box::new(host_inputs(target.python, tools)?)),
         })
     }
 

@@ -235,7 +235,7 @@ fn input_pins(
     tools: &Tools<'_>,
 ) -> Result<(Option<InputPins>, Target), PipelineError> {
     if project.provider == Provider::Host {
-        let inputs = host_inputs(python, compiles, tools)?;
+        let inputs = host_inputs(python, tools)?;
         return Ok((None, inputs.target));
     }
     if let (Some(sidecar), Locking::Keep) = (&project.sidecar, how)
@@ -465,7 +465,7 @@ impl Hooks<'_> {
                     python: self.target.python,
                 },
             },
-            None => InputSource::Host(Box::new(host_inputs(self.target.python, true, self.tools)?)),
+            None => InputSource::Host(Box::new(host_inputs(self.target.python, self.tools)?)),
         };
         let inputs = source.realise(self.tools)?;
         Ok(self.inputs.get_or_init(|| inputs))
