@@ -32,7 +32,7 @@ pub enum DebianError {
     Release { suite: String, source: BadRelease },
     #[error("asked for suite `{asked}`, the archive gave the index of `{suite}` (`{codename}`)")]
     OtherSuite { asked: String, suite: String, codename: String },
-    #[error("the index of suite `{suite}` expired {days} days ago")]
+    #[error("the index of suite `{suite}` expired {}", ago(*.days))]
     Expired { suite: String, days: u64 },
     #[error("suite `{suite}` has no packages for {architecture}")]
     NoArchitecture { suite: String, architecture: String },
@@ -69,6 +69,14 @@ pub enum DebianError {
 impl DebianError {
     pub(super) fn index(suite: &str, source: &BadIndex) -> Self {
         Self::Index { suite: suite.to_owned(), problem: source.to_string() }
+    }
+}
+
+fn ago(days: u64) -> String {
+    match days {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        _ => format!("{days} days ago"),
     }
 }
 
@@ -114,6 +122,13 @@ impl Explain for DebianError {
             Self::Incomplete { missing } => {
                 Some(format!("add {missing} to [inputs] packages in akb.toml, then run `akb lock`"))
             }
+            // The client's own hints name options of Python's indexes.
+            Self::Net(error) if error.is_integrity() => Some(
+                "do not use this file; fetch from another mirror: --debian-mirror URL; nothing of it was kept".into(),
+            ),
+            Self::Net(NetError::Connect { .. } | NetError::Timeout { .. }) => Some(
+                "check the network, or name a mirror with --debian-mirror URL or AKB_DEBIAN_MIRROR; finished and partial downloads are kept, so run the same again".into(),
+            ),
             Self::Net(error) => error.hint(),
             Self::Unpack { source, .. } => source.hint(),
             Self::Cache(error) => error.hint(),
