@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn lines_and_lengths_must_agree() {
         for content in
-            ["8 path=a\n", "10 path=a\n", "09 path=a\n", "9 path=a", " path=a\n", "22 path=a\n13 path=../b\n"]
+            ["8 path=a\n", "11 path=a\n", "09 path=a\n", "9 path=a", " path=a\n", "22 path=a\n13 path=../b\n"]
         {
             assert!(parse(content.as_bytes(), false).is_err(), "{content:?}");
         }
