@@ -211,7 +211,8 @@ const PROGRAMS: usize = 5;
 
 /// The package with a C header, such as `libxml/xmlversion.h`.
 pub fn header(name: &str) -> Option<Hint> {
-    find(HEADERS, |known| known == name).or_else(|| find(HEADERS, |known| known.ends_with('/') && name.starts_with(known)))
+    find(HEADERS, |known| known == name)
+        .or_else(|| find(HEADERS, |known| known.ends_with('/') && name.starts_with(known)))
 }
 
 /// The package that lets a linker find a library, such as `xslt` for `-lxslt`.

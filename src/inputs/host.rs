@@ -66,7 +66,9 @@ impl Explain for HostError {
                 "install it (Debian: apt install python{}-dev), or use [inputs] provider = \"debian\"",
                 python.short()
             )),
-            Self::Place(_) | Self::NotElf(_) | Self::Mute { .. } => Some("name another interpreter with --interpreter PATH".into()),
+            Self::Place(_) | Self::NotElf(_) | Self::Mute { .. } => {
+                Some("name another interpreter with --interpreter PATH".into())
+            }
             Self::Read { .. } => None,
         }
     }
@@ -118,13 +120,17 @@ const SYSTEM: [&str; 10] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx
 /// Files in which package managers list what is installed.
 const LISTS: [&str; 3] = ["/var/lib/dpkg/status", "/var/lib/rpm/rpmdb.sqlite", "/lib/apk/db/installed"];
 
-/// The inputs that this machine has.
-pub fn inputs(wish: &Wish) -> Result<Inputs, HostError> {
+/// The inputs that this machine has: the first `pythonX.Y` in the folders `path`, whatever compilers there are.
+pub fn inputs(python: PythonVersion, path: &[PathBuf]) -> Result<Inputs, HostError> {
+    choose(&Wish { python, program: None, path: path.to_owned(), compiles: false })
+}
+
+/// The inputs that `wish` wants of this machine.
+pub fn choose(wish: &Wish) -> Result<Inputs, HostError> {
     let arch = Arch::host().ok_or_else(|| HostError::NotElf(PathBuf::from("this machine")))?;
     let program = match &wish.program {
         Some(program) => program.clone(),
-        None => find(&format!("python{}", wish.python.short()), &wish.path)
-            .ok_or(HostError::NoPython(wish.python))?,
+        None => find(&format!("python{}", wish.python.short()), &wish.path).ok_or(HostError::NoPython(wish.python))?,
     };
     let facts = ask(&program)?;
     let (major, minor, patch) = facts.version;
@@ -301,8 +307,11 @@ fn libc(interpreter: &Path, libraries: &[PathBuf]) -> Result<(Libc, PathBuf), Ho
         let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u16>);
         Some((parts.next()?.ok()?, parts.next()?.ok()?))
     });
-    let (major, minor) =
-        numbers.ok_or_else(|| HostError::Mute { program: file.clone(), reason: "no version".to_owned(), output: text })?;
+    let (major, minor) = numbers.ok_or_else(|| HostError::Mute {
+        program: file.clone(),
+        reason: "no version".to_owned(),
+        output: text,
+    })?;
     Ok((if musl { Libc::Musl(major, minor) } else { Libc::Glibc(major, minor) }, file))
 }
 
@@ -338,37 +347,40 @@ mod tests {
     #[test]
     fn takes_what_is_here() {
         let (_folder, wish) = programs("3, 14, 2");
-        let inputs = inputs(&wish).unwrap();
+        let inputs = choose(&wish).unwrap();
         assert_eq!(inputs.target.python.to_string(), "3.14.2");
         assert!(inputs.description.starts_with("host, Python 3.14.2 in /"));
         assert!(inputs.locate(&inputs.interpreter).is_some());
         assert!(inputs.locate(&inputs.python).is_some());
         assert!(inputs.locate(Path::new("/usr/bin")).is_some());
-        assert_eq!(inputs.identity, super::inputs(&wish).unwrap().identity);
+        assert_eq!(inputs.identity, choose(&wish).unwrap().identity);
     }
 
     #[test]
     fn says_what_is_missing() {
         let (folder, wish) = programs("3, 13, 1");
-        let found = inputs(&wish).unwrap_err();
-        assert_eq!(found.to_string(), format!("{}/python3.14 is Python 3.13.1, expected 3.14", folder.path().display()));
+        let found = choose(&wish).unwrap_err();
+        assert_eq!(
+            found.to_string(),
+            format!("{}/python3.14 is Python 3.13.1, expected 3.14", folder.path().display())
+        );
         assert!(found.hint().unwrap().contains("apt install python3.14"));
         let nowhere = Wish { path: vec!["/nonexistent".into()], ..wish };
-        assert_eq!(inputs(&nowhere).unwrap_err().to_string(), "no python3.14 on this machine");
+        assert_eq!(choose(&nowhere).unwrap_err().to_string(), "no python3.14 on this machine");
         let (folder, wish) = programs("3, 14, 2");
         let compiles = Wish { compiles: true, ..wish.clone() };
-        assert!(inputs(&compiles).unwrap_err().to_string().starts_with("no C compiler in "));
+        assert!(choose(&compiles).unwrap_err().to_string().starts_with("no C compiler in "));
         fs::copy(folder.path().join("python3.14"), folder.path().join("gcc")).unwrap();
-        assert!(inputs(&compiles).unwrap_err().hint().unwrap().contains("python3.14-dev"));
+        assert!(choose(&compiles).unwrap_err().hint().unwrap().contains("python3.14-dev"));
         let exact = Wish { python: PythonVersion { patch: Some(3), ..PYTHON }, ..wish };
-        assert!(matches!(inputs(&exact), Err(HostError::OtherPython { .. })));
+        assert!(matches!(choose(&exact), Err(HostError::OtherPython { .. })));
     }
 
     #[test]
     fn keeps_what_a_broken_interpreter_says() {
         let (folder, wish) = programs("3, 14, 2");
         fs::write(folder.path().join("python3.14"), "#!/bin/sh\necho no module named json >&2\nexit 1\n").unwrap();
-        let error = inputs(&wish).unwrap_err();
+        let error = choose(&wish).unwrap_err();
         assert_eq!(error.output(), Some("no module named json\n"));
     }
 }

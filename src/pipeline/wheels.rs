@@ -214,10 +214,21 @@ impl Yard<'_> {
             id: id(&entry.reference()),
             source,
             subdirectory,
+            without: self.without(entry),
             identity,
             requires: requires.collect::<Result<_, _>>()?,
             native: self.recipe.package(&entry.name).map(native).unwrap_or_default(),
         })
+    }
+
+    /// Folders are built without what their identity does not cover; archives are taken whole.
+    fn without(&self, entry: &Entry) -> &'static [&'static str] {
+        let is_folder = match &entry.content {
+            Content::Git { .. } => true,
+            Content::Local { .. } => self.locals.get(&entry.name).is_some_and(|local| local.path.is_dir()),
+            Content::Sdist { .. } | Content::Wheel(_) => false,
+        };
+        if is_folder { &NOT_SOURCES } else { &[] }
     }
 
     fn requirement(&self, reference: &Reference) -> Result<Requirement, PipelineError> {

@@ -18,6 +18,8 @@ pub(super) struct Resolution {
     pub(super) copies: BTreeMap<String, Library>,
     /// Links beside them: name and the copy that it leads to.
     pub(super) links: BTreeMap<String, String>,
+    /// Files that open libraries by name.
+    pub(super) openers: BTreeSet<PathBuf>,
     /// What is not there.
     pub(super) missing: BTreeSet<Missing>,
     /// What is not there and may be so.

@@ -1,5 +1,6 @@
 //! Bytes of two pipes become lines, and one text of bounded size.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::Stream;
@@ -7,7 +8,7 @@ use super::Stream;
 /// A line longer than this is passed on in pieces, so that a child cannot make us hold what it likes.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// Cuts one stream into lines. Bytes that are not UTF-8 become U+FFFD.
+/// Cuts one stream into lines. Bytes that are not UTF-8, and control characters, become U+FFFD.
 #[derive(Default)]
 struct Lines {
     partial: Vec<u8>,
@@ -29,9 +30,15 @@ impl Lines {
         }
         let text = self.partial.strip_suffix(b"\n").unwrap_or(&self.partial);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        line(&String::from_utf8_lossy(text));
+        line(&shown(&String::from_utf8_lossy(text)));
         self.partial.clear();
     }
+}
+
+/// A child must not steer the terminal that its output is shown on.
+fn shown(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\t';
+    if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
 
 /// Both streams of a child: passes each line on and keeps them all, up to a bound.
@@ -134,8 +141,8 @@ mod tests {
         let mut capture = Capture::new(&mut ignore);
         capture.push(Stream::Stdout, b"out");
         capture.push(Stream::Stderr, b"err\n");
-        capture.push(Stream::Stdout, b"put\xff\n");
-        assert_eq!(capture.finish(), "err\noutput\u{fffd}\n");
+        capture.push(Stream::Stdout, b"put\xff\t\x1b[2J\n");
+        assert_eq!(capture.finish(), "err\noutput\u{fffd}\t\u{fffd}[2J\n");
     }
 
     #[test]

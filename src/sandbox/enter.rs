@@ -340,7 +340,9 @@ fn streams(fds: &ChildFds<'_>) -> Done {
         if libc::poll(&raw mut life, 1, 0) != 0 {
             exit(0);
         }
-        libc::setsid();
+        // Away from the terminal's signals. Not a session of its own: the scheduler weighs sessions alike, whatever
+        // their `nice`.
+        libc::setpgid(0, 0);
         libc::umask(0o022);
     }
     Ok(())

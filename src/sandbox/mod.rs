@@ -170,14 +170,16 @@ impl Explain for SandboxError {
 ///
 /// The calling thread blocks. If akb dies, so does the program with all that it started; if `on_line` panics, too.
 pub fn run(spec: &Spec, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Outcome, SandboxError> {
-    let is_root = nix::unistd::geteuid().is_root();
-    match attempt(spec, true, on_line) {
-        Err(SandboxError::NoNamespaces { .. }) if is_root => {
-            let owned = Lent::to_sandbox_user(spec)?;
-            let result = attempt(spec, false, on_line);
-            owned.take_back()?;
-            result
-        }
+    let refused = match attempt(spec, true, on_line) {
+        Err(refused @ SandboxError::NoNamespaces { .. }) if nix::unistd::geteuid().is_root() => refused,
+        result => return result,
+    };
+    // Root by name only, as in a container, cannot do without either; the first refusal is the one to act on.
+    let Ok(lent) = Lent::to_sandbox_user(spec) else { return Err(refused) };
+    let result = attempt(spec, false, on_line);
+    lent.take_back()?;
+    match result {
+        Err(SandboxError::NoNamespaces { .. } | SandboxError::Setup { .. }) => Err(refused),
         result => result,
     }
 }

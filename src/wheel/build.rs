@@ -159,7 +159,7 @@ fn call(
     let folder = job.id.folder()?;
     let own = flags::own(workshop)?;
     let room = Room::new(scratch, share.parallel)?;
-    source::copy(&job.source, &room.source)?;
+    source::copy(&job.source, &room.source, job.without)?;
     environment::make(&job.id, members, inputs, &scratch.join("unpacked"), &room.env)?;
     let project = project_folder(job, &room.source)?;
     let system = project::build_system(&project)?;
@@ -195,7 +195,7 @@ fn call(
     let (outcome, answer) = result.map_err(|source| WheelError::Sandbox { package: item.clone(), source })?;
     if outcome.status != 0 || answer.error.is_some() {
         let cause = backend::cause(&outcome, &answer);
-        let hint = cause.hint(&job.id.name, |_| None);
+        let hint = cause.hint(&job.id.name);
         return Err(WheelError::Failed { package: job.id.clone(), cause, hint, output: outcome.output, log });
     }
     Ok((answer, outcome, room))

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::inputs::hints::{self, Hint};
+
 /// What a build lacked, as far as its output tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -11,6 +13,8 @@ pub enum Cause {
     Library(String),
     /// A `.pc` file of pkg-config.
     PkgConfig(String),
+    /// The development files of libraries, as a person would call them.
+    Development(Vec<String>),
     /// A program, such as `gcc` or `pg_config`.
     Tool(String),
     /// A Python module: a build requirement that the package does not declare.
@@ -29,6 +33,7 @@ impl fmt::Display for Cause {
             Self::Header(name) => write!(f, "the header {name} is missing"),
             Self::Library(name) => write!(f, "the library lib{name} is missing"),
             Self::PkgConfig(name) => write!(f, "pkg-config does not find {name}"),
+            Self::Development(names) => write!(f, "the development files of {} are missing", names.join(" and ")),
             Self::Tool(name) => write!(f, "the program {name} is missing"),
             Self::Module(name) => write!(f, "the Python module {name} is missing in its build environment"),
             Self::Memory => f.write_str("the machine ran out of memory"),
@@ -55,21 +60,13 @@ impl Cause {
     }
 
     /// The line for `akb.toml`, or whatever else is the next step for `package`.
-    ///
-    /// `provider` knows what holds a thing: the Debian package and the Nix attribute.
-    pub(super) fn hint(&self, package: &str, provider: impl Fn(&Self) -> Option<(String, String)>) -> Option<String> {
-        let input = |found: Option<(String, String)>, search: String| match found {
-            Some((debian, nix)) => format!(
-                "it is in Debian's {debian} (Nix: {nix}); in akb.toml:\n[package.{package}]\ninputs = [\"{debian}\"]"
-            ),
-            None => format!("{search}; then in akb.toml:\n[package.{package}]\ninputs = [\"THAT-PACKAGE\"]"),
-        };
-        let apt_file = |pattern: String| format!("find the Debian package that has it: `apt-file search {pattern}`");
+    pub(super) fn hint(&self, package: &str) -> Option<String> {
         match self {
-            Self::Header(name) => Some(input(provider(self), apt_file(format!("include/{name}")))),
-            Self::Library(name) => Some(input(provider(self), apt_file(format!("lib{name}.so")))),
-            Self::PkgConfig(name) => Some(input(provider(self), apt_file(format!("pkgconfig/{name}.pc")))),
-            Self::Tool(name) => Some(input(provider(self), apt_file(format!("bin/{name}")))),
+            Self::Header(name) => Some(input(package, &self.providers(), &format!("include/{name}"))),
+            Self::Library(name) => Some(input(package, &self.providers(), &format!("lib{name}.so"))),
+            Self::PkgConfig(name) => Some(input(package, &self.providers(), &format!("pkgconfig/{name}.pc"))),
+            Self::Tool(name) => Some(input(package, &self.providers(), &format!("bin/{name}"))),
+            Self::Development(names) => Some(input(package, &self.providers(), &names.join(" "))),
             Self::Module(name) => Some(format!(
                 "add the package that has it to the build requirements, in akb.toml, then `akb lock`:\n\
                  [package.{package}]\nbuild-requires = [\"{}\"]",
@@ -83,6 +80,42 @@ impl Cause {
             Self::Other(_) => None,
         }
     }
+
+    fn providers(&self) -> Vec<Hint> {
+        let found = match self {
+            Self::Header(name) => hints::header(name),
+            Self::Library(name) => hints::library(name),
+            Self::PkgConfig(name) => hints::pkg_config(name),
+            Self::Tool(name) => hints::tool(name),
+            Self::Development(names) => {
+                let library = |name: &String| hints::library(name.strip_prefix("lib").unwrap_or(name));
+                return names.iter().filter_map(|name| library(name).or_else(|| hints::pkg_config(name))).collect();
+            }
+            Self::Module(_) | Self::Memory | Self::Network | Self::Other(_) => None,
+        };
+        found.into_iter().collect()
+    }
+}
+
+/// The input packages that `package` lacks; `file` is what to search for where they are not known.
+fn input(package: &str, known: &[Hint], file: &str) -> String {
+    let list = |names: Vec<&str>, quote: &str| {
+        names.into_iter().map(|name| format!("{quote}{name}{quote}")).collect::<Vec<_>>().join(", ")
+    };
+    if known.is_empty() {
+        return format!(
+            "find the Debian package that has it, for instance with `apt-file search {file}`; then in akb.toml:\n\
+             [package.{package}]\ninputs = [\"THAT-PACKAGE\"]"
+        );
+    }
+    let debian = || known.iter().map(|hint| hint.debian).collect::<Vec<_>>();
+    let nix = known.iter().map(|hint| hint.nix).collect();
+    format!(
+        "Debian has it in {} (Nix: {}); in akb.toml:\n[package.{package}]\ninputs = [{}]",
+        list(debian(), ""),
+        list(nix, ""),
+        list(debian(), "\"")
+    )
 }
 
 /// The package of a module, where the names differ.
@@ -104,6 +137,7 @@ fn specific(line: &str) -> Option<Cause> {
         .map(Cause::Header)
         .or_else(|| library(line).map(Cause::Library))
         .or_else(|| pkg_config(line).map(Cause::PkgConfig))
+        .or_else(|| development(line).map(Cause::Development))
         .or_else(|| tool(line).map(Cause::Tool))
         .or_else(|| between(line, "ModuleNotFoundError: No module named '", "'").map(Cause::Module))
         .or_else(|| no_network(line).then_some(Cause::Network))
@@ -128,6 +162,13 @@ fn pkg_config(line: &str) -> Option<String> {
         .or_else(|| between(line, "Package '", "' not found"))
         .or_else(|| between(line, "Dependency \"", "\" not found"))
         .map(|name| name.trim_matches('\'').to_owned())
+}
+
+/// `make sure the libxml2 and libxslt development packages are installed`, as lxml says it.
+fn development(line: &str) -> Option<Vec<String>> {
+    let rest = after(line, "make sure the ")?;
+    let names = rest.get(..rest.find(" development packages are installed")?)?;
+    names.split(" and ").flat_map(|part| part.split(", ")).map(name).collect()
 }
 
 fn tool(line: &str) -> Option<String> {
@@ -206,6 +247,10 @@ mod tests {
             ("Package libxml-2.0 was not found in the pkg-config search path.", Cause::PkgConfig("libxml-2.0".into())),
             ("Package 'xmlsec1', required by 'virtual:world', not found", Cause::PkgConfig("xmlsec1".into())),
             ("No package 'libffi' found", Cause::PkgConfig("libffi".into())),
+            (
+                "Error: Please make sure the libxml2 and libxslt development packages are installed.",
+                Cause::Development(vec!["libxml2".into(), "libxslt".into()]),
+            ),
             ("error: command 'gcc' failed: No such file or directory", Cause::Tool("gcc".into())),
             (
                 "error: command '/usr/bin/x86_64-linux-gnu-g++' failed: No such file or directory",
@@ -243,12 +288,23 @@ mod tests {
 
     #[test]
     fn hints_are_lines_for_akb_toml() {
-        let known = |_: &Cause| Some(("libxml2-dev".to_owned(), "libxml2.dev".to_owned()));
-        let hint = Cause::Header("libxml/xmlversion.h".into()).hint("lxml", known).unwrap();
-        assert!(hint.contains("libxml2-dev") && hint.ends_with("[package.lxml]\ninputs = [\"libxml2-dev\"]"), "{hint}");
-        let hint = Cause::Module("Cython.Build".into()).hint("x", |_| None).unwrap();
-        assert!(hint.ends_with("[package.x]\nbuild-requires = [\"cython\"]"), "{hint}");
-        let hint = Cause::Tool("pg_config".into()).hint("x", |_| None).unwrap();
-        assert!(hint.contains("apt-file search bin/pg_config"), "{hint}");
+        let hint = |cause: Cause| cause.hint("x").unwrap();
+        for (cause, expected) in [
+            (Cause::Header("libxml/xmlversion.h".into()), "inputs = [\"libxml2-dev\"]"),
+            (Cause::Library("ltdl".into()), "inputs = [\"libltdl-dev\"]"),
+            (Cause::PkgConfig("xmlsec1".into()), "inputs = [\"libxmlsec1-dev\"]"),
+            (Cause::Tool("krb5-config".into()), "inputs = [\"libkrb5-dev\"]"),
+            (
+                Cause::Development(vec!["libxml2".into(), "libxslt".into()]),
+                "inputs = [\"libxml2-dev\", \"libxslt1-dev\"]",
+            ),
+            (Cause::Header("none/of/these.h".into()), "inputs = [\"THAT-PACKAGE\"]"),
+            (Cause::Module("Cython.Build".into()), "build-requires = [\"cython\"]"),
+        ] {
+            let hint = hint(cause);
+            assert!(hint.ends_with(&format!("[package.x]\n{expected}")), "{hint}");
+        }
+        assert!(hint(Cause::Header("none.h".into())).contains("apt-file search include/none.h"));
+        assert_eq!(Cause::Other("what".into()).hint("x"), None);
     }
 }

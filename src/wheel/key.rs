@@ -15,10 +15,8 @@ pub(super) type Member = (String, Sha256);
 /// All that the bytes of a wheel may depend on. The number of jobs, memory and places on this machine are not in it.
 #[derive(Serialize)]
 struct Key<'a> {
-    layout: u32,
+    rules: Sha256,
     action: &'static str,
-    shim: Sha256,
-    flags: &'a [&'a str],
     id: &'a Id,
     identity: Sha256,
     subdirectory: Option<&'a str>,
@@ -38,10 +36,8 @@ pub(super) fn key(action: &'static str, job: &Job, environment: &[Member], input
     let mut environment = environment.to_vec();
     environment.sort_unstable();
     let key = Key {
-        layout: LAYOUT,
+        rules: rules(),
         action,
-        shim: Sha256::of(backend::SHIM.as_bytes()),
-        flags: &flags::ALWAYS,
         id: &job.id,
         identity: job.identity,
         subdirectory: job.subdirectory.as_deref(),

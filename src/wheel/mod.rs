@@ -38,8 +38,8 @@ mod schedule;
 mod source;
 
 pub use cause::Cause;
-pub use key::rules;
 pub use error::WheelError;
+pub use key::rules;
 pub use project::{BuildSystem, build_system};
 
 /// The parent of all that a build sees of its own, in the sandbox. No result may name it.
@@ -63,6 +63,8 @@ pub struct Job {
     pub source: PathBuf,
     /// Folder inside `source` that holds the project, where it is not `source` itself.
     pub subdirectory: Option<String>,
+    /// Names of files and folders in `source` that are not sources, and that `identity` does not cover.
+    pub without: &'static [&'static str],
     /// Hash of what `source` was unpacked from, or of the tree itself (NAR).
     pub identity: Sha256,
     /// Its build environment, whole (requirements of requirements too).

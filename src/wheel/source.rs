@@ -20,9 +20,11 @@ pub(super) const EPOCH: i64 = 315_532_800;
 /// What tells the scheduler how long a build may take: suffixes of what compilers read.
 const COMPILED: [&str; 9] = ["c", "cc", "cpp", "cxx", "pyx", "rs", "f", "f90", "m"];
 
-/// Copies `from` to `to`, which is made: modes 755 and 644, all times [`EPOCH`].
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), WheelError> {
-    let nodes = tree::walk(from)?;
+/// Copies `from` to `to`, which is made: modes 755 and 644, all times [`EPOCH`]. What is named like one of `without`
+/// is left out, with all that is in it.
+pub(super) fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<(), WheelError> {
+    let mut nodes = tree::walk(from)?;
+    nodes.retain(|node| !node.path.iter().any(|name| without.iter().any(|left_out| name == *left_out)));
     fs::create_dir(to).at("create", to)?;
     for node in &nodes {
         let (source, target) = (from.join(&node.path), to.join(&node.path));
@@ -78,7 +80,9 @@ mod tests {
         fs::set_permissions(from.join("a/data.c"), fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::symlink("b/run", from.join("a/link")).unwrap();
         let to = root.path().join("to");
-        copy(&from, &to).unwrap();
+        fs::create_dir_all(from.join("a/.git/x")).unwrap();
+        copy(&from, &to, &[".git"]).unwrap();
+        assert!(!to.join("a/.git").exists());
         for (name, mode) in [("", 0o755), ("a", 0o755), ("a/b", 0o755), ("a/b/run", 0o755), ("a/data.c", 0o644)] {
             let metadata = fs::symlink_metadata(to.join(name)).unwrap();
             assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (EPOCH, mode), "{name}");

@@ -16,6 +16,7 @@ pub(super) fn job(name: &str, version: &str, source: &Path) -> Job {
         id: Id { name: name.to_owned(), version: Some(version.to_owned()) },
         source: source.to_owned(),
         subdirectory: None,
+        without: &[],
         identity: Sha256::of(name.as_bytes()),
         requires: vec![],
         native: Native::default(),

@@ -150,9 +150,9 @@ fn closure_hint(error: &ClosureError) -> Option<String> {
         ClosureError::Unknown { similar, .. } if !similar.is_empty() => {
             Some(format!("did you mean {}? ([inputs] packages in akb.toml)", similar.join(" or ")))
         }
-        ClosureError::Unknown { name, .. } | ClosureError::Unmet { relation: name, .. } => {
-            Some(format!("the suite may be in transition: try again later, name another suite, or leave {name} out in akb.toml"))
-        }
+        ClosureError::Unknown { name, .. } | ClosureError::Unmet { relation: name, .. } => Some(format!(
+            "the suite may be in transition: try again later, name another suite, or leave {name} out in akb.toml"
+        )),
         ClosureError::Conflict { left, right, .. } => {
             Some(format!("keep only one of {left} and {right} in [inputs] packages in akb.toml"))
         }

@@ -112,7 +112,9 @@ impl Wish {
     /// All wishes, as relations.
     pub fn relations(&self) -> Vec<String> {
         let python = self.python.short();
-        let mut wishes = vec![format!("python{python}"), "libc6".to_owned()];
+        // Wheels may count on libstdc++ and libgcc_s (PEP 600), which Python itself does not need.
+        let mut wishes: Vec<String> = ["libc6", "libgcc-s1", "libstdc++6"].map(str::to_owned).into();
+        wishes.push(format!("python{python}"));
         if self.compiles {
             wishes.extend(["gcc", "libc6-dev", "pkgconf"].map(str::to_owned));
             wishes.push(format!("libpython{python}-dev"));
@@ -121,6 +123,21 @@ impl Wish {
         wishes.extend(self.packages.iter().cloned());
         wishes
     }
+}
+
+/// Whether `pins` have every package that `wish` names, so that they need not be resolved anew. What those packages
+/// depend on is not looked at: no index is at hand.
+pub fn covers(wish: &Wish, pins: &[Pin]) -> bool {
+    let architecture = arch::port(wish.arch).name;
+    let has = |relation: &relation::Relation<'_>| {
+        relation.allows_architecture(architecture)
+            && pins.iter().any(|pin| pin.package == relation.name && relation.allows(&pin.version))
+    };
+    let wishes = wish.relations();
+    wishes
+        .iter()
+        .filter(|wish| !wish.trim().starts_with('-'))
+        .all(|wish| relation::parse(wish).is_ok_and(|groups| groups.iter().all(|group| group.iter().any(has))))
 }
 
 impl Pin {

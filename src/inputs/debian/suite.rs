@@ -95,8 +95,10 @@ pub(super) fn packages(
             };
             let name = format!("{suite}-{part}-Packages{end}");
             let file = archive.file(&path, &FileId { name, size: Some(*size), sha256: *sha256 })?;
-            unpack(&file, end, unpacked)
-                .map_err(|problem| DebianError::Index { suite: suite.to_owned(), problem: format!("{plain}{end}: {problem}") })
+            unpack(&file, end, unpacked).map_err(|problem| DebianError::Index {
+                suite: suite.to_owned(),
+                problem: format!("{plain}{end}: {problem}"),
+            })
         })
         .collect()
 }

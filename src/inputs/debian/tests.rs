@@ -107,11 +107,8 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
 /// A package as dpkg-deb writes them, uncompressed.
 fn deb(control: &str, files: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
-    let members = [
-        ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar", tar(&[("control", control)])),
-        ("data.tar", tar(files)),
-    ];
+    let members =
+        [("debian-binary", b"2.0\n".to_vec()), ("control.tar", tar(&[("control", control)])), ("data.tar", tar(files))];
     for (name, content) in members {
         bytes.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).bytes());
         bytes.extend(&content);
@@ -125,10 +122,19 @@ fn deb(control: &str, files: &[(&str, &str)]) -> Vec<u8> {
 const PYTHON: (&str, &str, &[(&str, &str)]) = (
     "python3.14",
     "Depends: libc6 (>= 2.40), debconf\nMulti-Arch: allowed\n",
-    &[("usr/bin/python3.14", "python"), ("usr/lib/python3.14/os.py", "os"), ("usr/share/doc/python3.14/copyright", "c")],
+    &[
+        ("usr/bin/python3.14", "python"),
+        ("usr/lib/python3.14/os.py", "os"),
+        ("usr/share/doc/python3.14/copyright", "c"),
+    ],
 );
-const LIBC: (&str, &str, &[(&str, &str)]) =
-    ("libc6", "", &[("usr/lib64/ld-linux-x86-64.so.2", "ld"), ("lib/x86_64-linux-gnu/libc.so.6", "libc"), ("var/x", "x")]);
+const LIBC: (&str, &str, &[(&str, &str)]) = (
+    "libc6",
+    "",
+    &[("usr/lib64/ld-linux-x86-64.so.2", "ld"), ("lib/x86_64-linux-gnu/libc.so.6", "libc"), ("var/x", "x")],
+);
+const LIBGCC: (&str, &str, &[(&str, &str)]) = ("libgcc-s1", "", &[]);
+const LIBSTDCXX: (&str, &str, &[(&str, &str)]) = ("libstdc++6", "", &[]);
 const GCC: (&str, &str, &[(&str, &str)]) = ("gcc", "Depends: libc6\n", &[("usr/bin/gcc", "gcc")]);
 
 struct Place {
@@ -148,7 +154,7 @@ impl Place {
 
     fn with_forky() -> Self {
         let place = Self::new();
-        place.server.publish("testing", "forky", &[PYTHON, LIBC, GCC]);
+        place.server.publish("testing", "forky", &[PYTHON, LIBC, LIBGCC, LIBSTDCXX, GCC]);
         place
     }
 
@@ -188,9 +194,12 @@ fn names(resolved: &Resolved) -> Vec<&str> {
 fn pins_become_a_tree() {
     let place = Place::with_forky();
     let resolved = place.resolve(&wish(Some("testing"), &["gcc"])).unwrap();
-    assert_eq!((resolved.suite.as_str(), names(&resolved)), ("forky", vec!["gcc", "libc6", "python3.14"]));
+    assert_eq!(
+        (resolved.suite.as_str(), names(&resolved)),
+        ("forky", vec!["gcc", "libc6", "libgcc-s1", "libstdc++6", "python3.14"])
+    );
     let inputs = place.realise(&resolved, 2).unwrap();
-    assert_eq!(inputs.description, "debian forky, 3 packages");
+    assert_eq!(inputs.description, "debian forky, 5 packages");
     assert_eq!(inputs.target.python.to_string(), "3.14.8");
     assert_eq!(inputs.target.platform.to_string(), "x86_64-manylinux_2_43");
     let text = |path: &str| fs::read_to_string(inputs.locate(Path::new(path)).unwrap()).unwrap();
@@ -274,7 +283,15 @@ fn other_bytes_are_refused() {
 fn paths_stay_in_the_pool() {
     let place = Place::with_forky();
     let resolved = place.resolve(&wish(Some("forky"), &[])).unwrap();
-    for file in ["https://evil.invalid/x.deb", "//evil.invalid/x.deb", "/x.deb", "pool/../x.deb", "pool//x.deb", "pool/x?y", "x.deb"] {
+    for file in [
+        "https://evil.invalid/x.deb",
+        "//evil.invalid/x.deb",
+        "/x.deb",
+        "pool/../x.deb",
+        "pool//x.deb",
+        "pool/x?y",
+        "x.deb",
+    ] {
         let mut changed = resolved.clone();
         changed.pins[0].file = file.to_owned();
         assert!(matches!(place.realise(&changed, 1), Err(DebianError::Path { .. })), "{file}");
@@ -285,7 +302,7 @@ fn paths_stay_in_the_pool() {
 fn two_packages_cannot_have_one_file() {
     let place = Place::new();
     let twin = ("twin", "", &[("usr/bin/gcc", "other")][..]);
-    place.server.publish("testing", "forky", &[PYTHON, LIBC, GCC, twin]);
+    place.server.publish("testing", "forky", &[PYTHON, LIBC, LIBGCC, LIBSTDCXX, GCC, twin]);
     let resolved = place.resolve(&wish(Some("forky"), &["gcc", "twin"])).unwrap();
     let error = place.realise(&resolved, 2).unwrap_err();
     assert!(matches!(error, DebianError::Unpack { .. }), "{error}");
@@ -348,6 +365,23 @@ fn a_changed_package_list_is_refused() {
     };
     place.server.put(path.strip_prefix("/debian/").unwrap(), "other");
     assert_eq!(place.resolve(&wish(Some("forky"), &[])).unwrap_err().exit_code(), ExitCode::Integrity);
+}
+
+#[test]
+fn pins_cover_what_they_name() {
+    let place = Place::with_forky();
+    let resolved = place.resolve(&wish(Some("forky"), &["gcc"])).unwrap();
+    for (packages, expected) in [
+        (&[][..], true),
+        (&["gcc", "-cpp"], true),
+        (&["gcc (>= 3)", "clang | gcc"], true),
+        (&["gcc (>= 4)"], false),
+        (&["clang"], false),
+        (&["gcc:arm64"], false),
+    ] {
+        assert_eq!(covers(&wish(None, packages), &resolved.pins), expected, "{packages:?}");
+    }
+    assert!(!covers(&Wish { compiles: true, ..wish(None, &[]) }, &resolved.pins));
 }
 
 #[test]
