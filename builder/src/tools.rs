@@ -77,6 +77,11 @@ pub(crate) struct Workbench<'a> {
 }
 
 impl SourceArgs {
+    /// The suite that the user named.
+    pub(crate) fn suite(&self) -> Option<&str> {
+        self.suite.as_deref()
+    }
+
     /// Opens everything. `strict`: an archive's index past its date is refused.
     pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
         let env = |name: &str| cx.env(name);

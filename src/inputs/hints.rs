@@ -238,7 +238,7 @@ pub fn which_package(text: &str) -> Option<Hint> {
     if let Some(name) = text.strip_prefix("pkg-config ") {
         return pkg_config(name.trim());
     }
-    if text.ends_with(".h") { header(text) } else { tool(text).or_else(|| header(text)) }
+    tool(text).or_else(|| header(text))
 }
 
 fn find(column: usize, matches: impl Fn(&str) -> bool) -> Option<Hint> {

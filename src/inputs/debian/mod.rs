@@ -179,7 +179,7 @@ pub fn resolve(wish: &Wish, archive: &Archive<'_>, trust: &Trust<'_>) -> Result<
 }
 
 fn pins(wish: &Wish, index: &Index<'_>, suite: &str) -> Result<Vec<Pin>, DebianError> {
-    let failed = |source: ClosureError| DebianError::Closure { suite: suite.to_owned(), source };
+    let failed = |source: ClosureError| DebianError::Closure { suite: suite.to_owned(), source: Box::new(source) };
     let wishes = wish.relations();
     let packages = closure::closure(index, &wishes, arch::port(wish.arch).name).map_err(failed)?;
     packages

@@ -1,4 +1,4 @@
-//! The OpenPGP cleartext signature of an `InRelease` file (RFC 9580, sections 7 and 12), strictly: exactly
+//! The `OpenPGP` cleartext signature of an `InRelease` file (RFC 9580, sections 7 and 12), strictly: exactly
 //! one signed block, nothing before or behind it, and only the text that was signed comes out.
 
 use std::io::Cursor;

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -17,6 +18,8 @@ use crate::net::{Net, NetConfig};
 use crate::report::{Event, Reporter, Silent};
 use crate::tree::walk;
 
+/// Name, fields, files (path, text).
+type Package<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// An archive on this machine.
@@ -49,7 +52,7 @@ impl Server {
     }
 
     /// Publishes a suite, signed on day 10 and valid until day 15, whose packages are these (name, fields, files).
-    fn publish(&self, suite: &str, codename: &str, packages: &[(&str, &str, &[(&str, &str)])]) {
+    fn publish(&self, suite: &str, codename: &str, packages: &[Package<'_>]) {
         let mut index = String::new();
         for (name, fields, files) in packages {
             let version = if *name == "libc6" { "2.43-7" } else { "3.14.8~rc1-1" };
@@ -57,7 +60,7 @@ impl Server {
             let deb = deb(&control, files);
             let path = format!("pool/main/{name}_{version}_amd64.deb");
             let (size, digest) = (deb.len(), Sha256::of(&deb).hex());
-            index += &format!("{control}{fields}Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n");
+            writeln!(index, "{control}{fields}Filename: {path}\nSize: {size}\nSHA256: {digest}\n").unwrap();
             self.put(&path, deb);
         }
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -119,7 +122,7 @@ fn deb(control: &str, files: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-const PYTHON: (&str, &str, &[(&str, &str)]) = (
+const PYTHON: Package<'_> = (
     "python3.14",
     "Depends: libc6 (>= 2.40), debconf\nMulti-Arch: allowed\n",
     &[
@@ -128,14 +131,14 @@ const PYTHON: (&str, &str, &[(&str, &str)]) = (
         ("usr/share/doc/python3.14/copyright", "c"),
     ],
 );
-const LIBC: (&str, &str, &[(&str, &str)]) = (
+const LIBC: Package<'_> = (
     "libc6",
     "",
     &[("usr/lib64/ld-linux-x86-64.so.2", "ld"), ("lib/x86_64-linux-gnu/libc.so.6", "libc"), ("var/x", "x")],
 );
-const LIBGCC: (&str, &str, &[(&str, &str)]) = ("libgcc-s1", "", &[]);
-const LIBSTDCXX: (&str, &str, &[(&str, &str)]) = ("libstdc++6", "", &[]);
-const GCC: (&str, &str, &[(&str, &str)]) = ("gcc", "Depends: libc6\n", &[("usr/bin/gcc", "gcc")]);
+const LIBGCC: Package<'_> = ("libgcc-s1", "", &[]);
+const LIBSTDCXX: Package<'_> = ("libstdc++6", "", &[]);
+const GCC: Package<'_> = ("gcc", "Depends: libc6\n", &[("usr/bin/gcc", "gcc")]);
 
 struct Place {
     server: Server,

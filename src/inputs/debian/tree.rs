@@ -79,7 +79,7 @@ pub(super) fn build(pins: &[Pin], port: &Port, archive: &Archive<'_>, jobs: usiz
 
 fn unpack(pin: &Pin, file: &Path, folder: &Path) -> Result<(), DebianError> {
     let control = unpack::deb(file, folder, &Limits::default())
-        .map_err(|source| DebianError::Unpack { package: pin.package.clone(), source })?;
+        .map_err(|source| DebianError::Unpack { package: pin.package.clone(), source: Box::new(source) })?;
     let field = |name: &str| {
         let mut lines = control.text.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()
