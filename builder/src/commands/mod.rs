@@ -2,6 +2,7 @@
 
 mod build;
 mod completions;
+mod fetch;
 mod lock;
 mod place;
 pub(crate) mod plan;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Build(build::Args),
     Plan(plan::Args),
     Lock(lock::Args),
+    Fetch(fetch::Args),
     Unpack(unpack::Args),
     Place(place::Args),
     Verify(verify::Args),
@@ -43,6 +45,7 @@ impl Command {
             Self::Build(args) => build::run(args, cx),
             Self::Plan(args) => plan::run(args, cx),
             Self::Lock(args) => lock::run(args, cx),
+            Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
