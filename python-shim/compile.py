@@ -48,20 +48,26 @@ def depends_on_others(code):
     return any(not (name.isascii() and name.isidentifier()) for name in names & constants)
 
 
-def compile_source(source, name):
+def values(source, name):
+    """The code of `source` in a form of `marshal` that is the same in every process.
+
+    Version 0 of the format has values alone: neither which of them are one object nor which strings are interned,
+    both of which depend on what the process did before. It knows no slices, which Python 3.14 has as constants.
+    """
     code = compile(source, name, "exec", dont_inherit=True, optimize=0)
-    if depends_on_others(code):
-        # The first result keeps its names interned, so that the second is what any process would make of it.
-        first, code = code, compile(source, name, "exec", dont_inherit=True, optimize=0)
-        del first
-    return code
+    try:
+        return marshal.dumps(code, 0)
+    except ValueError:
+        if not depends_on_others(code):
+            return marshal.dumps(code)
+        # While there is `code` its names stay interned, so the second result is what any process would make of it.
+        return marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=0))
 
 
 def bytecode(source, name):
-    # `marshal` marks what has more than one reference, and counts references from anywhere: what it wrote is read and
-    # written again, when nothing else refers to it.
-    code = marshal.loads(marshal.dumps(compile_source(source, name)))
-    return importlib.util.MAGIC_NUMBER + CHECKED_HASH + importlib.util.source_hash(source) + marshal.dumps(code)
+    # What is read again has no references from elsewhere, by which `marshal` decides what it marks as shared.
+    code = marshal.dumps(marshal.loads(values(source, name)))
+    return importlib.util.MAGIC_NUMBER + CHECKED_HASH + importlib.util.source_hash(source) + code
 
 
 def compile_file(path, tag):

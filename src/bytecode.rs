@@ -23,7 +23,7 @@ use crate::tree::{self, Kind, TreeError};
 pub(crate) const DRIVER: &str = include_str!("../python-shim/compile.py");
 
 /// Far beyond what any tree needs.
-const TIME_LIMIT: Duration = Duration::from_secs(3600);
+const TIME_LIMIT: Duration = Duration::from_hours(1);
 
 /// Why a tree could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -209,10 +209,9 @@ fn sources(tree: &Path, folders: &[String]) -> Result<Vec<String>, TreeError> {
     let mut files = Vec::new();
     for folder in folders.iter().filter(|folder| tree.join(folder).is_dir()) {
         for node in tree::walk(&tree.join(folder))? {
-            if let (Kind::File { size, .. }, Some(path)) = (node.kind, node.path.to_str()) {
-                if path.ends_with(".py") {
-                    files.push((size, format!("{folder}/{path}")));
-                }
+            let is_source = node.path.extension().is_some_and(|suffix| suffix == "py");
+            if let (Kind::File { size, .. }, Some(path), true) = (node.kind, node.path.to_str(), is_source) {
+                files.push((size, format!("{folder}/{path}")));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::inputs::Inputs;
 use crate::report::Reporter;
 use crate::runtime::seal;
@@ -302,8 +302,7 @@ enum Written {
 fn copy(library: &Library, to: &Path, edits: &Edits) -> Result<u64, RelinkError> {
     let elf = |source| RelinkError::Elf { path: library.file.clone(), source };
     let mut bytes = read(&library.file)?;
-    seal::seal(&library.name, &mut bytes)
-        .map_err(|source| RelinkError::Seal { path: library.path.clone(), source })?;
+    seal::seal(&library.name, &mut bytes).map_err(|source| RelinkError::Seal { path: library.path.clone(), source })?;
     let bytes = elf::edit(&bytes, edits).map_err(elf)?.unwrap_or(bytes);
     // The kernel wants to execute the dynamic linker; no other library is run.
     let loader = library.image.needed.is_empty() && library.name.starts_with("ld");

@@ -2,14 +2,16 @@
 
 use goblin::container::{Container, Ctx};
 use goblin::elf::dynamic::{
-    DT_HASH, DT_NEEDED, DT_NULL, DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM, Dyn,
+    DT_HASH, DT_NEEDED, DT_NULL, DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM,
+    DT_VERNEED, DT_VERNEEDNUM, Dyn,
 };
 use goblin::elf::header::{EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ET_DYN};
 use goblin::elf::program_header::{
     PF_R, PF_W, PT_DYNAMIC, PT_GNU_PROPERTY, PT_INTERP, PT_LOAD, PT_NOTE, PT_PHDR, ProgramHeader,
 };
 use goblin::elf::section_header::{
-    SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_HASH, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB, SectionHeader,
+    SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_HASH, SHT_NOTE, SHT_PROGBITS,
+    SHT_STRTAB, SectionHeader,
 };
 use goblin::elf::{Header, Sym};
 use scroll::ctx::SizeWith as _;
@@ -132,7 +134,8 @@ impl Sample {
         let hash_at = maker.section(".hash", SHT_HASH, &hash, 0);
         maker.align(8);
         let mut symbols = vec![0; 2 * Sym::size_with(&ctx)];
-        let exported = Sym { st_name: symbol as usize, st_info: 0x10, st_other: 0, st_shndx: 0, st_value: 0, st_size: 0 };
+        let exported =
+            Sym { st_name: symbol as usize, st_info: 0x10, st_other: 0, st_shndx: 0, st_value: 0, st_size: 0 };
         symbols.pwrite_with(exported, Sym::size_with(&ctx), ctx).unwrap();
         let symbols_at = maker.section(".dynsym", SHT_DYNSYM, &symbols, Sym::size_with(&ctx) as u64);
         let strings_at = maker.section(".dynstr", SHT_STRTAB, &strings, 0);
@@ -140,7 +143,11 @@ impl Sample {
         let strings_index = maker.sections.len() as u32 - 1;
         let needs_at = needs.map(|(library, version)| {
             let words = [1 | 1 << 16, library as u32, 16, 0, 1, 2 << 16, version as u32, 0];
-            let words: Vec<u8> = words.iter().enumerate().flat_map(|(index, word)| maker.halves(*word, index == 0 || index == 5)).collect();
+            let words: Vec<u8> = words
+                .iter()
+                .enumerate()
+                .flat_map(|(index, word)| maker.halves(*word, index == 0 || index == 5))
+                .collect();
             maker.section(".verneed", SHT_GNU_VERNEED, &words, 0)
         });
         if needs_at.is_some() {
@@ -149,7 +156,8 @@ impl Sample {
         }
         let defines_at = defines.map(|version| {
             let words = [1 | 0 << 16, 1 | 1 << 16, 0, 20, 0, version as u32, 0];
-            let words: Vec<u8> = words.iter().enumerate().flat_map(|(index, word)| maker.halves(*word, index < 2)).collect();
+            let words: Vec<u8> =
+                words.iter().enumerate().flat_map(|(index, word)| maker.halves(*word, index < 2)).collect();
             maker.section(".verdef", SHT_GNU_VERDEF, &words, 0)
         });
         if defines_at.is_some() {
@@ -183,8 +191,19 @@ impl Sample {
         section.sh_addr = dynamic_at + WRITABLE;
         section.sh_flags |= u64::from(SHF_WRITE);
         let size = dynamic.len() as u64;
-        segments.push(ProgramHeader { p_align: 0x1000, p_offset: 0, p_vaddr: 0, p_paddr: 0, ..part(PT_LOAD, 0, first_end) });
-        segments.push(ProgramHeader { p_align: 0x1000, p_flags: PF_R | PF_W, p_memsz: size + self.bss, ..moved(part(PT_LOAD, dynamic_at, size)) });
+        segments.push(ProgramHeader {
+            p_align: 0x1000,
+            p_offset: 0,
+            p_vaddr: 0,
+            p_paddr: 0,
+            ..part(PT_LOAD, 0, first_end)
+        });
+        segments.push(ProgramHeader {
+            p_align: 0x1000,
+            p_flags: PF_R | PF_W,
+            p_memsz: size + self.bss,
+            ..moved(part(PT_LOAD, dynamic_at, size))
+        });
         segments.push(moved(part(PT_DYNAMIC, dynamic_at, size)));
         segments.push(part(PT_NOTE, note_at, note.len() as u64));
         if self.property {
@@ -195,7 +214,16 @@ impl Sample {
 }
 
 fn part(p_type: u32, at: u64, size: u64) -> ProgramHeader {
-    ProgramHeader { p_type, p_flags: PF_R, p_offset: at, p_vaddr: at, p_paddr: at, p_filesz: size, p_memsz: size, p_align: 1 }
+    ProgramHeader {
+        p_type,
+        p_flags: PF_R,
+        p_offset: at,
+        p_vaddr: at,
+        p_paddr: at,
+        p_filesz: size,
+        p_memsz: size,
+        p_align: 1,
+    }
 }
 
 fn moved(segment: ProgramHeader) -> ProgramHeader {

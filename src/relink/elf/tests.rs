@@ -11,12 +11,14 @@ fn runpath(text: &str) -> Edits {
 }
 
 fn samples() -> impl Strategy<Value = Sample> {
-    let search = proptest::option::of((
-        prop_oneof![Just(SearchTag::Rpath), Just(SearchTag::Runpath)],
-        "(/[a-z]{1,9}){1,4}",
-    ));
+    let search =
+        proptest::option::of((prop_oneof![Just(SearchTag::Rpath), Just(SearchTag::Runpath)], "(/[a-z]{1,9}){1,4}"));
     let shape = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let sizes = (0..3_usize, prop_oneof![Just(0_usize), Just(24), Just(64)], prop_oneof![Just(0_u64), Just(5000), Just(0x20_0000)]);
+    let sizes = (
+        0..3_usize,
+        prop_oneof![Just(0_usize), Just(24), Just(64)],
+        prop_oneof![Just(0_u64), Just(5000), Just(0x20_0000)],
+    );
     let extra = (proptest::collection::vec(any::<u8>(), 0..40), any::<bool>(), any::<bool>());
     (search, shape, sizes, extra).prop_map(|(search, shape, sizes, extra)| Sample {
         wide: shape.0,
@@ -184,10 +186,8 @@ fn pads_the_interpreter_to_its_slot() {
 #[test]
 fn refuses_what_cannot_be() {
     let library = Sample::default().make();
-    let interpreter = |path: &str, slot| Edits {
-        interpreter: Some(Interpreter { path: path.to_owned(), slot }),
-        ..Edits::default()
-    };
+    let interpreter =
+        |path: &str, slot| Edits { interpreter: Some(Interpreter { path: path.to_owned(), slot }), ..Edits::default() };
     assert_eq!(edit(&library, &interpreter("/ld.so", None)), Err(ElfError::NoInterpreter));
     let program = Sample { interpreter: Some("/ld.so"), ..Sample::default() }.make();
     for (path, slot) in [("", None), ("/a\0b", None), ("/ld.so.1", Some(8)), ("/ld.so", Some(4097))] {
@@ -200,7 +200,11 @@ fn refuses_what_cannot_be() {
 #[test]
 fn tells_programs_and_libraries_from_other_files() {
     assert_eq!(Image::read(b"text"), Ok(None));
-    let sample = Sample { interpreter: Some("/lib/ld.so.1"), needs: Some(("libneeded.so.1".into(), "V_1".into())), ..Sample::default() };
+    let sample = Sample {
+        interpreter: Some("/lib/ld.so.1"),
+        needs: Some(("libneeded.so.1".into(), "V_1".into())),
+        ..Sample::default()
+    };
     let image = Image::read(&sample.make()).unwrap().unwrap();
     assert_eq!(image.interpreter.as_deref(), Some("/lib/ld.so.1"));
     assert_eq!(image.needed, ["libneeded.so.1"]);
@@ -228,7 +232,9 @@ fn runs_after_edits_and_after_strip() {
     let path = folder.path();
     std::fs::create_dir(path.join("far")).unwrap();
     compile(path, "far/libanswer.so", "int answer(void) { return 42; }", &["-shared", "-fPIC", "-Wl,-z,now"]);
-    for options in [&["-pie"][..], &["-no-pie"], &["-no-pie", "-Wl,--spare-dynamic-tags=0"], &["-Wl,-z,max-page-size=0x200000"]] {
+    for options in
+        [&["-pie"][..], &["-no-pie"], &["-no-pie", "-Wl,--spare-dynamic-tags=0"], &["-Wl,-z,max-page-size=0x200000"]]
+    {
         let source = "static char room[100000]; int answer(void); int main(void) { return answer() - 42 + room[99]; }";
         let all: Vec<&str> = options.iter().copied().chain(["-Lfar", "-lanswer"]).collect();
         compile(path, "program", source, &all);
