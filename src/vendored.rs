@@ -28,7 +28,7 @@ macro_rules! release {
 }
 
 /// All of them, newest first.
-const RELEASES: [Text; 0] = [];
+const RELEASES: [Text; 1] = [release!("authentik-deps@2026.2.0", "authentik-2026.2.0")];
 
 /// A known release.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -322,8 +322,8 @@ impl Index<'_> {
             if !dependency.extras.is_empty() {
                 text.push_str(&format!("[{}]", dependency.extras.iter().cloned().collect::<Vec<_>>().join(",")));
             }
-            if let Some(marker) = dependency.marker.as_ref().and_then(pep508_rs::MarkerTree::contents) {
-                text.push_str(&format!(" ; {marker}"));
+            if let Some(marker) = &dependency.marker {
+                text.push_str(&format!(" ; {}", marker.text()));
             }
             text
         };
