@@ -158,6 +158,8 @@ impl Cache {
         seal(&partial.file, &partial.path)?;
         make_parent(&path)?;
         fs::rename(&partial.path, &path).at("write", &path)?;
+        // Only now may another have it.
+        drop(partial);
         Ok(path)
     }
 

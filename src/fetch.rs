@@ -12,6 +12,7 @@ use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::index::{Freshness, IndexClient, IndexError, Indexes};
 use crate::net::address::names_nothing;
+use crate::net::error::grouped;
 use crate::net::{Net, NetError, Request};
 use crate::plan::FileId;
 use crate::report::{Event, Reporter, Stage};
@@ -36,7 +37,7 @@ pub enum FetchError {
     #[error("the network is switched off, and {} not in the cache:\n{}", count(.0.len()), names(.0))]
     Offline(Vec<FileId>),
     /// One or more files, sorted by name, each with its reason.
-    #[error("cannot fetch {}:\n{}", count(.0.len()), .0.iter().map(|(_, error)| error.to_string()).collect::<Vec<_>>().join("\n"))]
+    #[error("cannot fetch {}:\n{}", count(.0.len()), grouped(.0.iter().map(|(file, error)| (file.name.as_str(), error.to_string()))))]
     Failed(Vec<(FileId, IndexError)>),
 }
 
@@ -70,7 +71,8 @@ impl Explain for FetchError {
     }
 }
 
-/// Gives the path of every wanted file, in the cache, by its hash. All are tried; all that fail are named.
+/// Gives the path of every wanted file, in the cache, by its hash. All are tried, unless this machine fails
+/// (a full disk); all that fail are named.
 ///
 /// Pages of indexes and files are asked for at the same time, a file as soon as its address is known.
 pub fn fetch(
@@ -113,7 +115,14 @@ pub fn fetch(
         while let Some((file, result)) = running.next().await {
             match result {
                 Ok(path) => drop(paths.insert(file.sha256, path)),
-                Err(error) => drop(failed.insert(file.clone(), error)),
+                Err(error) => {
+                    // A full disk or bad certificates would fail all others too.
+                    let local = matches!(&error, IndexError::Net(error) if error.is_local());
+                    failed.insert(file.clone(), error);
+                    if local {
+                        break;
+                    }
+                }
             }
         }
     });

@@ -107,6 +107,8 @@ impl Explain for IndexError {
 }
 
 type Found = Result<Option<Arc<Listing>>, IndexError>;
+/// Filled by whoever asks first, while the others wait.
+type PageCell = Arc<OnceCell<Found>>;
 
 /// Asks indexes, each page at most once in its life.
 pub struct IndexClient<'a> {
@@ -114,7 +116,7 @@ pub struct IndexClient<'a> {
     indexes: &'a Indexes,
     cache: &'a Cache,
     offline: bool,
-    pages: Mutex<BTreeMap<(Url, Freshness), Arc<OnceCell<Found>>>>,
+    pages: Mutex<BTreeMap<(Url, Freshness), PageCell>>,
 }
 
 /// How old a page may be.

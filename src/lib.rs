@@ -4,7 +4,7 @@
 //!
 //! | what happens | module |
 //! |---|---|
-//! | what a build may depend on | [`request`], [`recipe`] |
+//! | what a build may depend on | [`request`], [`recipe`], [`vendored`] |
 //! | text becomes a lock, a lock becomes a plan | [`lock`], [`plan`] |
 //! | Python, compilers and libraries | [`inputs`] |
 //! | names and hashes become verified files | [`registries`], [`net`], [`index`], [`fetch`], [`git`], [`cache`] |
@@ -40,5 +40,6 @@ pub mod runtime;
 pub mod sandbox;
 pub mod tree;
 pub mod unpack;
+pub mod vendored;
 pub mod verify;
 pub mod wheel;

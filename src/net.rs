@@ -61,10 +61,10 @@ pub struct Request {
     pub expected: FileId,
 }
 
-/// What failed of a batch.
+/// What failed of a batch, sorted by file name.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Failures(pub Vec<NetError>);
+#[error("{}", error::grouped(.0.iter().map(|(file, error)| (file.name.as_str(), error.to_string()))))]
+pub struct Failures(pub Vec<(FileId, NetError)>);
 
 impl Net {
     /// Prepares a client. Nothing is connected, and no certificate is read, before the first request.
@@ -99,7 +99,7 @@ impl Net {
         address::without_login(url)
     }
 
-    /// Gets a whole answer into memory. `None`: not modified since the given ETag or date.
+    /// Gets a whole answer into memory. `None`: not modified since the given `ETag` or date.
     pub fn get(&self, get: &Get<'_>) -> Result<Option<Page>, NetError> {
         self.block_on(self.page(get))
     }
@@ -116,7 +116,7 @@ impl Net {
         self.block_on(self.fetch(request, cache, reporter))
     }
 
-    /// Downloads many files at once. All are tried; all that fail are named, sorted by file name.
+    /// Downloads many files at once. All are tried, unless this machine fails; all that fail are named.
     pub fn download_all(
         &self,
         requests: &[Request],
@@ -133,11 +133,17 @@ impl Net {
             while let Some((file, result)) = running.next().await {
                 match result {
                     Ok(path) => drop(paths.insert(file.sha256, path)),
-                    Err(error) => drop(failures.insert(file, error)),
+                    Err(error) => {
+                        let local = error.is_local();
+                        failures.insert(file.clone(), error);
+                        if local {
+                            break;
+                        }
+                    }
                 }
             }
         });
-        if failures.is_empty() { Ok(paths) } else { Err(Failures(failures.into_values().collect())) }
+        if failures.is_empty() { Ok(paths) } else { Err(Failures(failures.into_iter().collect())) }
     }
 
     /// Runs the client's futures on the calling thread, with connections on the client's own threads.

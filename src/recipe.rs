@@ -23,11 +23,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::request::PythonVersion;
 
 mod apply;
@@ -192,8 +193,22 @@ pub struct RelinkRecipe {
 }
 
 /// A recipe that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
+    /// It could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A folder has both.
+    #[error("{} has an akb.toml and a pyproject.toml with [tool.akb]: which one counts?", folder.display())]
+    Both {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Not TOML, an unknown key, or a value of another type.
     #[error("{}: {message}", place(path, *line))]
     Syntax {
@@ -241,7 +256,8 @@ impl Explain for RecipeError {
         match self {
             Self::Syntax { meant, .. } => meant.as_ref().map(|key| format!("did you mean `{key}`?")),
             Self::Value { hint, .. } => hint.clone(),
-            Self::Combination { .. } => None,
+            Self::Both { .. } => Some("keep one of them".to_owned()),
+            Self::Read { .. } | Self::Combination { .. } => None,
         }
     }
 
@@ -273,6 +289,27 @@ impl Recipe {
             toml::from_str(text)
         };
         recipe.map_err(|error| syntax(text, path, &error)).and_then(|recipe| check::check(recipe, path))
+    }
+
+    /// The recipe of a project's folder: its `akb.toml`, or `[tool.akb]` of its `pyproject.toml`; empty without either.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used, and recipes in both.
+    pub fn of_folder(folder: &Path) -> Result<Self, RecipeError> {
+        let mut found = Vec::new();
+        for name in ["akb.toml", "pyproject.toml"] {
+            let path = folder.join(name);
+            match fs::read_to_string(&path) {
+                Ok(text) => found.push(Self::parse(&text, &path)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => found.push(Self::default()),
+                Err(source) => return Err(RecipeError::Read { path, source }),
+            }
+        }
+        match (found.pop(), found.pop()) {
+            (Some(project), Some(own)) if project == Self::default() => Ok(own),
+            (Some(project), Some(own)) if own == Self::default() => Ok(project),
+            _ => Err(RecipeError::Both { folder: folder.to_owned() }),
+        }
     }
 
     /// What the recipe says of `package` (normalised name).
@@ -345,9 +382,10 @@ impl PackageRecipe {
     /// What decides where it comes from and what it asks for to be built.
     fn lock_relevant(&self) -> Vec<(&'static str, Vec<String>)> {
         let one = |value: &Option<String>| value.iter().cloned().collect();
-        let settings = self.config_settings.iter().flat_map(|(key, value)| {
-            value.values().iter().map(move |value| format!("{key}={value}"))
-        });
+        let settings = self
+            .config_settings
+            .iter()
+            .flat_map(|(key, value)| value.values().iter().map(move |value| format!("{key}={value}")));
         vec![
             ("version", one(&self.version)),
             ("file", one(&self.file)),

@@ -55,9 +55,9 @@ pub enum RuntimeError {
 impl Explain for RuntimeError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { path, .. } if path.ends_with("os.py") => {
-                Some("add the package with the standard library (Debian: libpython3.14-stdlib) to the inputs".to_owned())
-            }
+            Self::Missing { path, .. } if path.ends_with("os.py") => Some(
+                "add the package with the standard library (Debian: libpython3.14-stdlib) to the inputs".to_owned(),
+            ),
             Self::Missing { .. } => Some("add the package with this file to the inputs".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Copy { .. } => None,
@@ -147,10 +147,16 @@ mod tests {
         Inputs {
             identity: Sha256::of(b""),
             description: "test".into(),
-            view: vec![View::Bind { from: root.join("usr"), at: "/usr".into() }, View::Bind { from: root.join("etc"), at: "/etc".into() }],
+            view: vec![
+                View::Bind { from: root.join("usr"), at: "/usr".into() },
+                View::Bind { from: root.join("etc"), at: "/etc".into() },
+            ],
             python: "/usr/bin/python3.14".into(),
             stdlib: "/usr/lib/python3.14".into(),
-            target: crate::request::Target { python: "3.14.2".parse().unwrap(), platform: "x86_64-manylinux_2_42".parse().unwrap() },
+            target: crate::request::Target {
+                python: "3.14.2".parse().unwrap(),
+                platform: "x86_64-manylinux_2_42".parse().unwrap(),
+            },
             path: vec![],
             include: vec![],
             libraries: vec![],
@@ -167,12 +173,22 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         };
-        for file in ["os.py", "test/support.py", "json/test.py", "lib-dynload/_json.so", "lib-dynload/_testcapi.so", "EXTERNALLY-MANAGED", "config-3.14-x/Makefile", "json/__pycache__/a.pyc"] {
+        for file in [
+            "os.py",
+            "test/support.py",
+            "json/test.py",
+            "lib-dynload/_json.so",
+            "lib-dynload/_testcapi.so",
+            "EXTERNALLY-MANAGED",
+            "config-3.14-x/Makefile",
+            "json/__pycache__/a.pyc",
+        ] {
             put(&format!("usr/lib/python3.14/{file}"));
         }
         put("etc/python3.14/extra.py");
         put("usr/bin/python3.14");
-        std::os::unix::fs::symlink("/etc/python3.14/extra.py", root.path().join("usr/lib/python3.14/extra.py")).unwrap();
+        std::os::unix::fs::symlink("/etc/python3.14/extra.py", root.path().join("usr/lib/python3.14/extra.py"))
+            .unwrap();
         std::os::unix::fs::symlink("/etc/python3.14/gone.py", root.path().join("usr/lib/python3.14/gone.py")).unwrap();
 
         let tree = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod commands;
 mod context;
 mod failure;
 mod render;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -262,7 +262,7 @@ fn read_ini(text: &str) -> BTreeMap<(String, String), String> {
             value.push('\n');
             value.push_str(bare);
         } else if let Some(name) = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = name.trim().to_owned();
+            name.trim().clone_into(&mut section);
             last = None;
         } else if let Some((key, value)) = bare.split_once(['=', ':']) {
             let key = (section.clone(), key.trim().to_ascii_lowercase().replace('_', "-"));

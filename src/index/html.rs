@@ -155,15 +155,12 @@ fn unescape(text: &str) -> String {
         rest = &rest[at..];
         // The longest entity here, `&#x10FFFF;`, has ten characters.
         let end = rest.bytes().take(12).position(|byte| byte == b';');
-        match end.and_then(|end| Some((entity(&rest[1..end])?, end))) {
-            Some((char, end)) => {
-                out.push(char);
-                rest = &rest[end + 1..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
+        if let Some((char, end)) = end.and_then(|end| Some((entity(&rest[1..end])?, end))) {
+            out.push(char);
+            rest = &rest[end + 1..];
+        } else {
+            out.push('&');
+            rest = &rest[1..];
         }
     }
     out.push_str(rest);

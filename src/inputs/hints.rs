@@ -211,7 +211,8 @@ const PROGRAMS: usize = 5;
 
 /// The package with a C header, such as `libxml/xmlversion.h`.
 pub fn header(name: &str) -> Option<Hint> {
-    find(HEADERS, |known| known == name).or_else(|| find(HEADERS, |known| known.ends_with('/') && name.starts_with(known)))
+    find(HEADERS, |known| known == name)
+        .or_else(|| find(HEADERS, |known| known.ends_with('/') && name.starts_with(known)))
 }
 
 /// The package that lets a linker find a library, such as `xslt` for `-lxslt`.
@@ -237,7 +238,7 @@ pub fn which_package(text: &str) -> Option<Hint> {
     if let Some(name) = text.strip_prefix("pkg-config ") {
         return pkg_config(name.trim());
     }
-    if text.ends_with(".h") { header(text) } else { tool(text).or_else(|| header(text)) }
+    tool(text).or_else(|| header(text))
 }
 
 fn find(column: usize, matches: impl Fn(&str) -> bool) -> Option<Hint> {

@@ -66,7 +66,9 @@ impl Explain for HostError {
                 "install it (Debian: apt install python{}-dev), or use [inputs] provider = \"debian\"",
                 python.short()
             )),
-            Self::Place(_) | Self::NotElf(_) | Self::Mute { .. } => Some("name another interpreter with --interpreter PATH".into()),
+            Self::Place(_) | Self::NotElf(_) | Self::Mute { .. } => {
+                Some("name another interpreter with --interpreter PATH".into())
+            }
             Self::Read { .. } => None,
         }
     }
@@ -128,8 +130,7 @@ pub fn choose(wish: &Wish) -> Result<Inputs, HostError> {
     let arch = Arch::host().ok_or_else(|| HostError::NotElf(PathBuf::from("this machine")))?;
     let program = match &wish.program {
         Some(program) => program.clone(),
-        None => find(&format!("python{}", wish.python.short()), &wish.path)
-            .ok_or(HostError::NoPython(wish.python))?,
+        None => find(&format!("python{}", wish.python.short()), &wish.path).ok_or(HostError::NoPython(wish.python))?,
     };
     let facts = ask(&program)?;
     let (major, minor, patch) = facts.version;
@@ -306,8 +307,11 @@ fn libc(interpreter: &Path, libraries: &[PathBuf]) -> Result<(Libc, PathBuf), Ho
         let mut parts = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u16>);
         Some((parts.next()?.ok()?, parts.next()?.ok()?))
     });
-    let (major, minor) =
-        numbers.ok_or_else(|| HostError::Mute { program: file.clone(), reason: "no version".to_owned(), output: text })?;
+    let (major, minor) = numbers.ok_or_else(|| HostError::Mute {
+        program: file.clone(),
+        reason: "no version".to_owned(),
+        output: text,
+    })?;
     Ok((if musl { Libc::Musl(major, minor) } else { Libc::Glibc(major, minor) }, file))
 }
 
@@ -356,7 +360,10 @@ mod tests {
     fn says_what_is_missing() {
         let (folder, wish) = programs("3, 13, 1");
         let found = choose(&wish).unwrap_err();
-        assert_eq!(found.to_string(), format!("{}/python3.14 is Python 3.13.1, expected 3.14", folder.path().display()));
+        assert_eq!(
+            found.to_string(),
+            format!("{}/python3.14 is Python 3.13.1, expected 3.14", folder.path().display())
+        );
         assert!(found.hint().unwrap().contains("apt install python3.14"));
         let nowhere = Wish { path: vec!["/nonexistent".into()], ..wish };
         assert_eq!(choose(&nowhere).unwrap_err().to_string(), "no python3.14 on this machine");

@@ -55,6 +55,14 @@ pub enum View {
     },
 }
 
+impl View {
+    /// Its name in the sandbox.
+    pub fn at(&self) -> &std::path::Path {
+        let (Self::Bind { at, .. } | Self::Link { at, .. }) = self;
+        at
+    }
+}
+
 impl Inputs {
     /// Where on this machine the sandbox's `path` lies. Follows links of the view and of the tree as the
     /// sandbox would, never those of this machine. `None` where it does not exist.

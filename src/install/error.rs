@@ -1,6 +1,6 @@
 //! Why wheels could not become a site.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
@@ -224,9 +224,13 @@ impl fmt::Display for RecordProblem {
 /// A list for a message; a long one is cut, and says so.
 fn lines<T: fmt::Display>(items: &[T]) -> String {
     const SHOWN: usize = 100;
-    let mut text: String = items.iter().take(SHOWN).map(|item| format!("\n  {item}")).collect();
+    let mut text = String::new();
+    for item in items.iter().take(SHOWN) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {item}");
+    }
     if items.len() > SHOWN {
-        text.push_str(&format!("\n  and {} more", items.len() - SHOWN));
+        let _ = write!(text, "\n  and {} more", items.len() - SHOWN);
     }
     text
 }

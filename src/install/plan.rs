@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::collide::{self, Collision};
 use super::error::InstallError;
@@ -155,13 +155,13 @@ impl Site<'_> {
                 collisions.push(Collision::Reserved { path, package });
                 continue;
             }
-            if claims.iter().any(|claim| claim.sha256 != claims[0].sha256) {
-                if let Some((key, name)) = winner(self.layout, winners, &path) {
-                    unused.remove(key);
-                    claims = self.decide(&path, key, name, claims)?;
-                }
+            if differ(&claims)
+                && let Some((key, name)) = winner(self.layout, winners, &path)
+            {
+                unused.remove(key);
+                claims = self.decide(&path, key, name, claims)?;
             }
-            if claims.iter().any(|claim| claim.sha256 != claims[0].sha256) {
+            if differ(&claims) {
                 let packages = claims.into_iter().map(|claim| claim.package).collect();
                 collisions.push(Collision::Content { path, packages });
                 continue;
@@ -215,6 +215,10 @@ impl Site<'_> {
     }
 }
 
+fn differ(claims: &[Placed]) -> bool {
+    claims.iter().any(|claim| claim.sha256 != claims[0].sha256)
+}
+
 /// The recipe's line for `path`: its key and the winner.
 fn winner<'a>(layout: &Layout, winners: &'a BTreeMap<String, String>, path: &str) -> Option<(&'a str, &'a str)> {
     let below = layout.record_path(path);
@@ -252,7 +256,8 @@ fn sources(wheel: &Wheel) -> BTreeSet<&str> {
 /// Whether `path` is bytecode of a source of the same wheel. Its validity would rest on a time or on trust;
 /// akb compiles the source itself.
 fn stale_bytecode(sources: &BTreeSet<&str>, path: &str) -> bool {
-    let Some((folder, name)) = path.rsplit_once('/').filter(|_| path.ends_with(".pyc")) else { return false };
+    let is_bytecode = Path::new(path).extension().is_some_and(|suffix| suffix == "pyc");
+    let Some((folder, name)) = path.rsplit_once('/').filter(|_| is_bytecode) else { return false };
     let stem = name.split('.').next().unwrap_or(name);
     match folder.rsplit_once('/') {
         Some((parent, "__pycache__")) => sources.contains(format!("{parent}/{stem}").as_str()),
@@ -267,7 +272,8 @@ fn starts_with_python(place: &str, layout: &Layout) -> bool {
         return false;
     };
     let module = name.split(['/', '.']).next().unwrap_or(name);
-    (name.ends_with(".pth") && !name.contains('/')) || matches!(module, "sitecustomize" | "usercustomize")
+    let is_pth = Path::new(name).extension().is_some_and(|suffix| suffix == "pth");
+    (is_pth && !name.contains('/')) || matches!(module, "sitecustomize" | "usercustomize")
 }
 
 fn copy(wheel: &Wheel, entry: &Entry, executable: bool) -> Placed {

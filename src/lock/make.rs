@@ -183,7 +183,8 @@ pub fn make(
     }
     let installed: BTreeSet<&Reference> = packages.iter().collect();
     maker.forget_unused(&packages);
-    let (packages, builds) = maker.entries.into_iter().partition::<Vec<_>, _>(|(reference, _)| installed.contains(reference));
+    let (packages, builds) =
+        maker.entries.into_iter().partition::<Vec<_>, _>(|(reference, _)| installed.contains(reference));
     let entries = |entries: Vec<(Reference, Locked)>| entries.into_iter().map(|(_, locked)| locked).collect();
     let sidecar = Sidecar {
         source: request.source,
@@ -257,17 +258,17 @@ impl Maker<'_> {
         };
         let is_built = match &package.origin {
             Origin::Wheel(_) | Origin::Virtual { .. } => false,
-            Origin::Path { path, .. } => !path.ends_with(".whl"),
+            Origin::Path { path, .. } => !super::is_wheel(path),
             _ => true,
         };
         let locked = Locked { name: package.name.clone(), version: package.version.clone(), content, build: None };
-        self.entry(locked, is_built.then_some(Some(package)))
+        self.entry(locked, is_built, Some(package))
     }
 
-    /// Finishes an entry. `built`: whether it is built, and of which package of the plan.
-    fn entry(&mut self, mut locked: Locked, built: Option<Option<&Package>>) -> Result<Reference, MakeError> {
+    /// Finishes an entry, of a package of the plan or of a file of the index.
+    fn entry(&mut self, mut locked: Locked, is_built: bool, package: Option<&Package>) -> Result<Reference, MakeError> {
         let reference = locked.reference();
-        if let Some(package) = built {
+        if is_built {
             if let Some(start) = self.open.iter().position(|open| *open == reference) {
                 let cycle = self.open[start..].iter().chain([&reference]);
                 return Err(MakeError::Cycle(cycle.cloned().collect()));
@@ -314,7 +315,9 @@ impl Maker<'_> {
             exclude_newer: self.request.exclude_newer,
         };
         let Resolution { packages, notes } = resolve::resolve(&world, &reference.name, requirements)?;
-        notes.into_iter().for_each(|note| self.reporter.note(note));
+        for note in notes {
+            self.reporter.note(note);
+        }
         let mut build = Vec::with_capacity(packages.len());
         for (name, chosen) in packages {
             build.push(match chosen.choice {
@@ -339,10 +342,10 @@ impl Maker<'_> {
             return Ok(reference);
         }
         let file = self.sized(&name, file)?;
-        let is_wheel = file.name.ends_with(".whl");
+        let is_wheel = super::is_wheel(&file.name);
         let content = if is_wheel { Content::Wheel(file) } else { Content::Sdist { file, subdirectory: None } };
         let locked = Locked { name, version: reference.version.clone(), content, build: None };
-        self.entry(locked, (!is_wheel).then_some(None))
+        self.entry(locked, !is_wheel, None)
     }
 
     /// Drops what a first resolution chose and the second, with the dynamic requirements, did not.
@@ -371,7 +374,9 @@ impl Maker<'_> {
     fn sized(&self, name: &str, file: &FileId) -> Result<FileId, MakeError> {
         let size = match file.size {
             Some(size) => size,
-            None => self.sources.size(name, file).map_err(|error| MakeError::Source { package: name.to_owned(), error })?,
+            None => {
+                self.sources.size(name, file).map_err(|error| MakeError::Source { package: name.to_owned(), error })?
+            }
         };
         Ok(FileId { size: Some(size), ..file.clone() })
     }

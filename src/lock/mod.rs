@@ -10,17 +10,24 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::explain::{ExitCode, Explain};
+pub use make::MakeError;
 use project::{Project, ProjectError};
 use uv::{UvLock, UvLockError};
 
 pub mod make;
 pub mod markers;
+pub mod metadata;
 pub mod names;
 pub mod project;
 pub mod resolve;
 pub mod sidecar;
 pub mod tags;
 pub mod uv;
+
+/// Whether a file is a wheel, by its name.
+pub(crate) fn is_wheel(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "whl")
+}
 
 /// More bytes than any parser takes.
 const LONGEST_FILE: u64 = 65 << 20;

@@ -181,9 +181,9 @@ impl Explain for ResolveError {
                 let name = requirement.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next()?;
                 Some(format!("lock it in the project (`uv add --dev {name}`), or replace {package} in akb.toml"))
             }
-            Self::Conflict { package, .. } | Self::TooHard { package, .. } => {
-                Some(format!("narrow the choice: [package.{package}] build-requires = [\"…==…\"], or another version of it"))
-            }
+            Self::Conflict { package, .. } | Self::TooHard { package, .. } => Some(format!(
+                "narrow the choice: [package.{package}] build-requires = [\"…==…\"], or another version of it"
+            )),
             Self::DynamicOwn { name, .. } => Some(format!("give {name} a static version in its pyproject.toml")),
             Self::Source(failed) => failed.hint(),
         }
@@ -219,7 +219,12 @@ pub fn resolve(world: &World<'_>, package: &str, requirements: &[String]) -> Res
 
 /// The best of `offers` for exactly `version` of `name`, yanked or not, and the versions that there are for the
 /// target, newest first (at most ten).
-pub(crate) fn choose(world: &World<'_>, name: &str, version: &str, offers: Vec<Offer>) -> (Option<FileId>, Vec<String>) {
+pub(crate) fn choose(
+    world: &World<'_>,
+    name: &str,
+    version: &str,
+    offers: Vec<Offer>,
+) -> (Option<FileId>, Vec<String>) {
     let found = candidates::candidates(&Setting::new(world, name), name, offers, None);
     let offered = found.versions.keys().rev().take(10).map(ToString::to_string).collect();
     let wanted = version.parse::<Version>().ok();

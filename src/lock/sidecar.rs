@@ -31,8 +31,8 @@ pub struct Sidecar {
     pub source: Sha256,
     /// The interpreter and platform that its files were chosen for.
     pub target: Target,
-    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name (and, for git sources, of
-    /// their trees). `None` where not all of them can be fetched (local sources).
+    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name. `None` where not all that is
+    /// installed is a file that can be fetched (git and local sources).
     pub fetch_hash: Option<Sha256>,
     /// What is installed, sorted by name.
     pub packages: Vec<Locked>,
@@ -199,4 +199,3 @@ impl std::fmt::Display for Reference {
         self.version.as_ref().map_or(Ok(()), |version| write!(f, " {version}"))
     }
 }
-

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pep440_rs::VersionSpecifiers;
-use pep508_rs::MarkerTree;
 
 use crate::explain::{ExitCode, Explain};
+use crate::lock::markers::Marker;
 use crate::lock::names::WheelName;
 
 mod convert;
@@ -29,7 +29,7 @@ pub struct UvLock {
     /// Pythons that the lock was made for.
     pub requires_python: VersionSpecifiers,
     /// Environments that the lock was limited to (`tool.uv.environments`); empty: no limit.
-    pub supported: Vec<MarkerTree>,
+    pub supported: Vec<Marker>,
     /// Sets of which at most one item may be active (`tool.uv.conflicts`).
     pub conflicts: Vec<Vec<ConflictItem>>,
     /// Names of the workspace's members. One, where the project is no workspace; none for a script.
@@ -52,7 +52,7 @@ pub struct LockedPackage {
     /// Where it comes from.
     pub source: Source,
     /// The forks of the resolution that it belongs to; empty: all.
-    pub forks: Vec<MarkerTree>,
+    pub forks: Vec<Marker>,
     /// What it needs.
     pub dependencies: Vec<Dependency>,
     /// What its extras need besides, by normalised name.
@@ -73,7 +73,7 @@ pub struct Dependency {
     /// Normalised names of the extras that are asked for.
     pub extras: BTreeSet<String>,
     /// When it holds; `None`: always.
-    pub marker: Option<MarkerTree>,
+    pub marker: Option<Marker>,
 }
 
 /// A requirement that belongs to no package of the lock.
@@ -84,7 +84,7 @@ pub struct Requirement {
     /// Normalised names of the extras that are asked for.
     pub extras: BTreeSet<String>,
     /// When it holds; `None`: always.
-    pub marker: Option<MarkerTree>,
+    pub marker: Option<Marker>,
 }
 
 /// A file of a package.

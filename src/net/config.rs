@@ -51,10 +51,10 @@ impl Default for NetConfig {
             proxies: Proxies::default(),
             netrc: None,
             connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_mins(1),
             retries: 4,
             retry_pause: Duration::from_millis(300),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_mins(1),
             redirects: 10,
             parallel: 32,
             largest_file: 4 << 30,
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn takes_sane_timeouts_only() {
-        assert_eq!(from(&[("PIP_DEFAULT_TIMEOUT", "180")]).read_timeout, Duration::from_secs(180));
+        assert_eq!(from(&[("PIP_DEFAULT_TIMEOUT", "180")]).read_timeout, Duration::from_mins(3));
         for odd in ["-1", "0", "nan", "inf", "soon"] {
-            assert_eq!(from(&[("UV_HTTP_TIMEOUT", odd)]).read_timeout, Duration::from_secs(60), "{odd}");
+            assert_eq!(from(&[("UV_HTTP_TIMEOUT", odd)]).read_timeout, Duration::from_mins(1), "{odd}");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Net {
         let mut worst = NetError::NoAddress { file: file.name.clone(), sha256: file.sha256 };
         let mut download = Download::resume(partial, file, self.config.largest_file)?;
         for url in &request.urls {
-            match self.from_one(url, &mut download, reporter).await {
+            match self.whole_from(url, &mut download, reporter).await {
                 Ok(()) => return download.keep(cache).await,
                 Err(error @ NetError::Cache { .. }) => return Err(error),
                 Err(error) if worst.is_integrity() && !error.is_integrity() => {}
@@ -73,16 +73,22 @@ impl Net {
     }
 
     /// Downloads from one address, with retries, until the hash is right.
-    async fn from_one(&self, url: &Url, download: &mut Download<'_>, reporter: &dyn Reporter) -> Result<(), NetError> {
+    async fn whole_from(
+        &self,
+        url: &Url,
+        download: &mut Download<'_>,
+        reporter: &dyn Reporter,
+    ) -> Result<(), NetError> {
         let mut tries = Tries::new(&self.config);
         let mut etag = None;
         // Bytes of an earlier run or address are worth one more try if they turn out to be wrong.
         let mut inherited = download.size() > 0;
         loop {
             let before = download.size();
-            let result = match download.is_whole() {
-                true => Ok(()),
-                false => self.stream(url, download, &mut etag, &mut tries, reporter).await,
+            let result = if download.is_whole() {
+                Ok(())
+            } else {
+                self.stream(url, download, &mut etag, &mut tries, reporter).await
             };
             match result.and_then(|()| download.check(url)) {
                 Ok(()) => return Ok(()),
@@ -194,7 +200,8 @@ impl<'a> Download<'a> {
     fn resume(mut partial: Partial, file: &'a FileId, largest: u64) -> Result<Self, NetError> {
         let limit = file.size.unwrap_or(largest);
         let mut hasher = Hasher::new(io::sink());
-        let written = rehash(&mut partial.file, &mut hasher, limit).map_err(|error| local(file, &error))?;
+        let written =
+            rehash(&mut partial.file, &mut hasher, limit).map_err(|error| NetError::local(&file.name, &error))?;
         let mut download = Self { file, partial, hasher, written, limit, announced: false };
         if download.written > limit {
             download.restart()?;
@@ -215,7 +222,7 @@ impl<'a> Download<'a> {
         self.written = 0;
         let out = &mut self.partial.file;
         let emptied = out.set_len(0).and_then(|()| out.seek(SeekFrom::Start(0)));
-        emptied.map(drop).map_err(|error| local(self.file, &error))
+        emptied.map(drop).map_err(|error| NetError::local(&self.file.name, &error))
     }
 
     fn write(&mut self, chunk: &[u8], url: &Url) -> Result<(), NetError> {
@@ -223,8 +230,8 @@ impl<'a> Download<'a> {
         if after > self.limit {
             return Err(self.too_large(after, url));
         }
-        self.partial.file.write_all(chunk).map_err(|error| local(self.file, &error))?;
-        self.hasher.write_all(chunk).map_err(|error| local(self.file, &error))?;
+        self.partial.file.write_all(chunk).map_err(|error| NetError::local(&self.file.name, &error))?;
+        self.hasher.write_all(chunk).map_err(|error| NetError::local(&self.file.name, &error))?;
         self.written = after;
         Ok(())
     }
@@ -268,14 +275,7 @@ impl<'a> Download<'a> {
 
 fn rehash(file: &mut File, hasher: &mut Hasher<io::Sink>, limit: u64) -> io::Result<u64> {
     file.seek(SeekFrom::Start(0))?;
-    io::copy(&mut BufReader::with_capacity(STEP as usize, &*file).take(limit.saturating_add(1)), hasher)
-}
-
-/// The disk failed, not the network.
-fn local(file: &FileId, error: &io::Error) -> NetError {
-    let hint = (error.kind() == io::ErrorKind::StorageFull)
-        .then(|| "free some space, or put the cache elsewhere with --cache DIR; then run the same again".to_owned());
-    NetError::Cache { message: format!("cannot write {} to the cache: {error}", file.name), hint }
+    io::copy(&mut BufReader::with_capacity(1 << 17, &*file).take(limit.saturating_add(1)), hasher)
 }
 
 fn range_headers(offset: u64, etag: Option<&HeaderValue>) -> HeaderMap {

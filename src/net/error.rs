@@ -5,7 +5,7 @@ use std::io;
 
 use url::Url;
 
-use super::address::shown;
+use super::address::{origin, shown};
 use super::resolve::NameError;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
@@ -27,7 +27,7 @@ pub enum NetError {
     /// The server answered with an error.
     #[error("{address} answered {status}{}", phrase(*.status))]
     Status { address: String, host: String, status: u16 },
-    /// No connection; `lasting` says that another try is pointless.
+    /// No connection to a server; `lasting` says that another try is pointless.
     #[error("cannot connect to {address}: {reason}")]
     Connect { address: String, reason: String, lasting: bool, certificate: bool },
     /// The server took too long.
@@ -71,6 +71,14 @@ impl NetError {
         Self::Broken { address: shown(url), reason: reason.into() }
     }
 
+    /// The disk failed, not the network.
+    pub(crate) fn local(what: &str, error: &io::Error) -> Self {
+        let hint = (error.kind() == io::ErrorKind::StorageFull).then(|| {
+            "free some space, or put the cache elsewhere with --cache DIR; then run the same again".to_owned()
+        });
+        Self::Cache { message: format!("cannot write {what} to the cache: {error}"), hint }
+    }
+
     /// Sorts what the client library says into our words.
     pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
         let address = shown(url);
@@ -78,7 +86,7 @@ impl NetError {
         if error.is_connect() {
             let name = find::<NameError>(error).is_some_and(|name| name.lasting);
             let certificate = matches!(find(error), Some(rustls::Error::InvalidCertificate(_)));
-            Self::Connect { address, reason, lasting: name || certificate, certificate }
+            Self::Connect { address: origin(url), reason, lasting: name || certificate, certificate }
         } else if error.is_timeout() {
             Self::Timeout { address, reason }
         } else if error.is_builder() {
@@ -114,9 +122,14 @@ impl NetError {
         matches!(self, Self::WrongHash { .. } | Self::WrongSize { .. })
     }
 
+    /// Whether this machine failed, not the network: the next file would fail too.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Cache { .. } | Self::Client { .. } | Self::Certificates { .. })
+    }
+
     /// Whether no other address should be tried: wrong bytes, or the failure is on this side.
     pub(crate) fn is_final(&self) -> bool {
-        self.is_integrity() || matches!(self, Self::Cache { .. } | Self::Client { .. } | Self::Certificates { .. })
+        self.is_integrity() || self.is_local()
     }
 }
 
@@ -169,14 +182,43 @@ impl Explain for NetError {
     }
 }
 
+impl super::Failures {
+    fn worst(&self) -> Option<&NetError> {
+        let mut errors = self.0.iter().map(|(_, error)| error);
+        errors.clone().find(|error| error.is_integrity()).or_else(|| errors.next())
+    }
+}
+
+/// Each reason once, with the files that it kept from coming.
+pub(crate) fn grouped<'a>(failed: impl Iterator<Item = (&'a str, String)>) -> String {
+    const SHOWN: usize = 3;
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for (file, reason) in failed {
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, files)) => files.push(file),
+            None => reasons.push((reason, vec![file])),
+        }
+    }
+    let line = |(reason, files): (String, Vec<&str>)| {
+        if let [file] = files[..]
+            && reason.contains(file)
+        {
+            return reason;
+        }
+        let more = files.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{reason} (wanted for {}{more})", files[..files.len().min(SHOWN)].join(", "))
+    };
+    reasons.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 impl Explain for super::Failures {
     fn hint(&self) -> Option<String> {
-        self.0.iter().find(|error| error.is_integrity()).or(self.0.first())?.hint()
+        self.worst()?.hint()
     }
 
     fn exit_code(&self) -> ExitCode {
-        let worst = self.0.iter().find(|error| error.is_integrity()).or(self.0.first());
-        worst.map_or(ExitCode::Network, Explain::exit_code)
+        self.worst().map_or(ExitCode::Network, Explain::exit_code)
     }
 }
 
@@ -201,11 +243,38 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
+        // The source of an I/O error is that of the error inside, which itself would be passed over.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| inner.downcast_ref::<T>()) {
-            return Some(found);
-        }
-        next = error.source();
+        next = inner.map(|inner| -> &(dyn Error + 'static) { inner }).or_else(|| error.source());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_each_reason_once() {
+        let failed = [
+            ("a.whl", "no way"),
+            ("b.whl", "b.whl is evil"),
+            ("c.whl", "no way"),
+            ("d.whl", "no way"),
+            ("e.whl", "no way"),
+        ];
+        let text = grouped(failed.into_iter().map(|(file, reason)| (file, reason.to_owned())));
+        assert_eq!(text, "no way (wanted for a.whl, c.whl, d.whl and 1 more)\nb.whl is evil");
+    }
+
+    #[test]
+    fn finds_what_is_wrapped() {
+        let inside = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let once = io::Error::other(inside());
+        let twice = io::Error::other(io::Error::other(inside()));
+        for error in [once, twice] {
+            assert!(matches!(find(&error), Some(rustls::Error::InvalidCertificate(_))));
+        }
+        assert!(find::<rustls::Error>(&io::Error::other("text")).is_none());
+    }
 }

@@ -1,6 +1,7 @@
 //! A whole answer in memory.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -16,7 +17,7 @@ use super::retry::Tries;
 use super::{Net, NetError};
 
 /// The longest that a whole answer in memory may take.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// What to get into memory.
 #[derive(Clone, Debug)]
@@ -29,16 +30,18 @@ pub struct Get<'a> {
     pub limit: u64,
     /// Whether the server may compress the answer on its way.
     pub compressed: bool,
-    /// The ETag of what is here already.
+    /// The `ETag` of what is here already.
     pub etag: Option<&'a str>,
     /// The `Last-Modified` of what is here already.
     pub last_modified: Option<&'a str>,
+    /// Other headers.
+    pub headers: &'a [(&'static str, &'a str)],
 }
 
 impl<'a> Get<'a> {
     /// Plain bytes from `url`, at most `limit`.
     pub fn new(url: &'a Url, limit: u64) -> Self {
-        Self { url, accept: None, limit, compressed: false, etag: None, last_modified: None }
+        Self { url, accept: None, limit, compressed: false, etag: None, last_modified: None, headers: &[] }
     }
 
     fn headers(&self) -> HeaderMap {
@@ -50,7 +53,8 @@ impl<'a> Get<'a> {
             (IF_MODIFIED_SINCE, self.last_modified),
         ];
         let value = |(name, text): (HeaderName, Option<&str>)| Some((name, HeaderValue::from_str(text?).ok()?));
-        wanted.into_iter().filter_map(value).collect()
+        let other = self.headers.iter().map(|(name, text)| (HeaderName::from_static(name), Some(*text)));
+        wanted.into_iter().chain(other).filter_map(value).collect()
     }
 }
 
@@ -83,16 +87,53 @@ impl Net {
         self.collect(&ask, get.limit).await
     }
 
-    /// Posts a body and gets a whole answer, with retries: only for requests that change nothing.
+    /// Posts a body and writes the answer into `out`, with retries: only for requests that change nothing.
+    /// `progress` is told how many bytes there are.
     pub(crate) async fn post(
         &self,
         url: &Url,
         headers: HeaderMap,
         body: Vec<u8>,
         limit: u64,
-    ) -> Result<Page, NetError> {
+        out: &mut File,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), NetError> {
         let ask = Ask { method: Method::POST, url, headers, body: Some(body) };
-        self.collect(&ask, limit).await?.ok_or_else(|| NetError::status(url, 304))
+        let mut tries = Tries::new(&self.config);
+        loop {
+            match self.post_once(&ask, limit, out, progress, &mut tries).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.pause(error).await?,
+            }
+        }
+    }
+
+    async fn post_once(
+        &self,
+        ask: &Ask<'_>,
+        limit: u64,
+        out: &mut File,
+        progress: &dyn Fn(u64),
+        tries: &mut Tries<'_>,
+    ) -> Result<(), NetError> {
+        let local = |error: io::Error| NetError::local("the answer", &error);
+        out.set_len(0).and_then(|()| out.rewind()).map_err(local)?;
+        let mut answer = self.exchange(ask).await?;
+        let status = answer.response.status().as_u16();
+        if status != 200 {
+            tries.heed(answer.response.headers());
+            return Err(NetError::status(&answer.url, status));
+        }
+        let mut size = 0_u64;
+        while let Some(chunk) = answer.response.chunk().await.map_err(|error| NetError::of(&error, &answer.url))? {
+            size = size.saturating_add(chunk.len() as u64);
+            if size > limit {
+                return Err(NetError::TooLarge { address: shown(&answer.url), limit });
+            }
+            out.write_all(&chunk).map_err(local)?;
+            progress(size);
+        }
+        Ok(())
     }
 
     async fn collect(&self, ask: &Ask<'_>, limit: u64) -> Result<Option<Page>, NetError> {

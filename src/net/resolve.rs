@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// The longest wait for a name: less than that for a connection, so that the reason is told.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A host name that could not be resolved.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,7 +41,8 @@ impl Resolve for Names {
             let name = name.as_str().to_owned();
             let fail = |reason: String, lasting| NameError { name: name.clone(), reason, lasting };
             let known = known.get_or_init(start).as_ref().map_err(|reason| fail(reason.clone(), true))?;
-            match known.resolver.lookup_ip(name.as_str()).await {
+            let looked_up = tokio::time::timeout(PATIENCE, known.resolver.lookup_ip(name.as_str())).await;
+            match looked_up.unwrap_or(Err(NetError::Timeout)) {
                 Ok(found) => {
                     let addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
                     Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -44,7 +50,7 @@ impl Resolve for Names {
                 Err(error) => Err(match &known.without_servers {
                     Some(reason) => fail(format!("it is not in /etc/hosts, and {reason}"), true),
                     None if error.is_no_records_found() => fail("there is no such name".to_owned(), true),
-                    None => fail(error.to_string(), false),
+                    None => fail(format!("no name server of /etc/resolv.conf gave an answer ({error})"), false),
                 }
                 .into()),
             }

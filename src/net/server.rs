@@ -130,7 +130,7 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Reply, log: &Mutex<Ve
     let reply = answer(&asked);
     let mut head = format!("HTTP/1.1 {} Any\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
     for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head = format!("{head}{name}: {value}\r\n");
     }
     head.push_str("Connection: close\r\n\r\n");
     drop(stream.write_all(head.as_bytes()));

@@ -59,9 +59,11 @@ pub(super) fn assemble(
     staged(reporter, Stage::Finish, None, || {
         let mut summary = String::new();
         if bytecode {
-            let report = bytecode::compile(tree, inputs, &layout, tools.settings, reporter)?;
+            let python = bytecode::Sandboxed { inputs, tree };
+            let folders = [layout.site_packages(), layout.stdlib()];
+            let compiled = bytecode::compile(tree, &folders, &layout, jobs, &python, reporter)?;
             install::record_bytecode(tree, &layout)?;
-            summary = format!("{} bytecode files, ", report.compiled);
+            summary = format!("{} bytecode files, ", compiled.files);
         }
         let identity = place::identify(tree, Path::new(PREFIX))?;
         summary.push_str(&format!("{} files, {}", identity.files, identity.hash));

@@ -9,11 +9,12 @@ use crate::bytecode;
 use crate::digest::Sha256;
 use crate::fetch::{self, Want};
 use crate::inputs::{Inputs, debian, host};
-use crate::lock::sidecar::Locked as Entry;
+use crate::lock::sidecar::{Locked as Entry, Sidecar};
 use crate::place::{self, Identity, PREFIX};
 use crate::plan::{Origin, Package, RemoteFile};
 use crate::recipe::Provider;
 use crate::report::Stage;
+use crate::request::PythonVersion;
 use crate::wheel;
 
 /// Changes whenever the same lock would become another tree.
@@ -148,10 +149,20 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
         format!("{:?}", locked.project.recipe),
         inputs.to_string(),
         sources.join("\n"),
-        format!("{bytecode} {}", Sha256::of(bytecode::SHIM.as_bytes())),
+        format!("{bytecode} {}", Sha256::of(bytecode::DRIVER.as_bytes())),
         wheel::rules().to_string(),
     ];
     Sha256::of(parts.join("\0").as_bytes())
+}
+
+/// Whether anything is built from source.
+pub(super) fn compiles(sidecar: &Sidecar) -> bool {
+    sidecar.packages.iter().any(|entry| entry.build.is_some())
+}
+
+/// What this machine has.
+pub(super) fn host_inputs(python: PythonVersion, tools: &Tools<'_>) -> Result<Inputs, PipelineError> {
+    Ok(host::inputs(python, &tools.host_path)?)
 }
 
 /// Where the inputs come from, before anything is fetched for them.
@@ -172,7 +183,7 @@ impl InputSource {
                     python: target.python,
                 },
             },
-            _ => Self::Host(Box::new(host::inputs(target.python, &tools.host_path)?)),
+            _ => Self::Host(Box::new(host_inputs(target.python, tools)?)),
         })
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::gather::{InputSource, planned_want};
+use super::gather::{InputSource, compiles, host_inputs, planned_want};
 use super::subject::read;
 use super::wheels::{Local, Yard, git_tree, local_sources};
 use super::{Locked, Order, PipelineError, Project, Tools, staged};
@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::explain::Explain;
 use crate::fetch::{self, Want};
 use crate::index::{IndexClient, IndexError};
-use crate::inputs::{Inputs, debian, host};
+use crate::inputs::{Inputs, debian};
 use crate::lock::make::{self, Sources, Subject};
 use crate::lock::resolve::{self, Choice, Failed, Offer, Requires, World};
 use crate::lock::sidecar::{Content, InputPins, Locked as Entry, Reference, Sidecar};
@@ -146,7 +146,7 @@ pub(super) fn refresh_inputs(
         Some(format!("the new pins are written to {}; keep that file to build the same again", locked.project.sidecar_path.display())),
     );
     let Locked { project, plan, mut sidecar, .. } = locked;
-    let compiles = sidecar.packages.iter().any(|entry| entry.build.is_some());
+    let compiles = compiles(&sidecar);
     let python = order.python.unwrap_or(sidecar.target.python);
     let (pins, target) = debian_pins(&project, python, compiles, tools)?;
     sidecar.target.python = target.python;
@@ -212,8 +212,7 @@ fn make_lock(project: &Project, how: Locking, tools: &Tools<'_>) -> Result<(Plan
 /// A known release keeps its files; only the input packages can be taken anew.
 fn upgrade_known(project: &Project, tools: &Tools<'_>) -> Result<(Plan, Sidecar), PipelineError> {
     let Some(mut sidecar) = project.sidecar.clone() else { return Err(PipelineError::NoPython) };
-    let compiles = sidecar.packages.iter().any(|entry| entry.build.is_some());
-    let (pins, target) = debian_pins(project, sidecar.target.python, compiles, tools)?;
+    let (pins, target) = debian_pins(project, sidecar.target.python, compiles(&sidecar), tools)?;
     sidecar.target.python = target.python;
     sidecar.inputs = Some(pins);
     Ok((sidecar.plan()?, sidecar))
@@ -236,7 +235,7 @@ fn input_pins(
     tools: &Tools<'_>,
 ) -> Result<(Option<InputPins>, Target), PipelineError> {
     if project.provider == Provider::Host {
-        let inputs = host::inputs(python, &tools.host_path)?;
+        let inputs = host_inputs(python, tools)?;
         return Ok((None, inputs.target));
     }
     if let (Some(sidecar), Locking::Keep) = (&project.sidecar, how)
@@ -323,8 +322,8 @@ impl Index<'_> {
             if !dependency.extras.is_empty() {
                 text.push_str(&format!("[{}]", dependency.extras.iter().cloned().collect::<Vec<_>>().join(",")));
             }
-            if let Some(marker) = dependency.marker.as_ref().and_then(pep508_rs::MarkerTree::contents) {
-                text.push_str(&format!(" ; {marker}"));
+            if let Some(marker) = &dependency.marker {
+                text.push_str(&format!(" ; {}", marker.text()));
             }
             text
         };
@@ -364,7 +363,7 @@ impl Sources for Hooks<'_> {
     }
 
     fn static_requires(&self, subject: &Subject<'_>) -> Result<Vec<String>, Failed> {
-        let entries = BTreeMap::new();
+        let entries: BTreeMap<Reference, Entry> = BTreeMap::new();
         let work = || {
             let files = self.files([subject.locked])?;
             let find = |reference: &Reference| entries.get(reference).cloned();
@@ -466,7 +465,7 @@ impl Hooks<'_> {
                     python: self.target.python,
                 },
             },
-            None => InputSource::Host(Box::new(host::inputs(self.target.python, &self.tools.host_path)?)),
+            None => InputSource::Host(Box::new(host_inputs(self.target.python, self.tools)?)),
         };
         let inputs = source.realise(self.tools)?;
         Ok(self.inputs.get_or_init(|| inputs))

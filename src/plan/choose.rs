@@ -28,7 +28,8 @@ pub(super) fn origin(
     let rules = Rules { tags, target, no_binary, no_build };
     match &package.source {
         Source::Virtual(path) => Ok(Origin::Virtual { path: path.clone() }),
-        Source::Directory(_) | Source::Editable(_) | Source::Git(_) if no_build => Err(rules.no_file(package)),
+        // As in uv, the rule is about other people's sources, not about the workspace's own.
+        Source::Directory(_) | Source::Git(_) if no_build => Err(rules.no_file(package)),
         Source::Directory(path) => Ok(Origin::Directory { path: path.clone() }),
         Source::Editable(path) => Ok(Origin::Editable { path: path.clone() }),
         Source::Git(git) => revision(package, git),

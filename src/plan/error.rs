@@ -98,7 +98,7 @@ pub enum PlanError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Wheels for other targets, and no source distribution.
-    #[error("it has no source distribution, and none of its wheels runs on {target} (tags wanted: {wanted}, or an older one): {}", shown(.wheels))]
+    #[error("it has no source distribution, and {}", unfit(.target, .wanted, .wheels))]
     NoWheel {
         /// The target.
         target: String,
@@ -111,7 +111,7 @@ pub enum Fault {
     #[error("wheels are forbidden by no-binary, and it has no source distribution")]
     NoBinary,
     /// Building is forbidden, and no wheel fits.
-    #[error("building is forbidden by no-build, and none of its wheels runs on {target} (tags wanted: {wanted}, or an older one): {}", shown(.wheels))]
+    #[error("building is forbidden by no-build, and {}", unfit(.target, .wanted, .wheels))]
     NoBuild {
         /// The target.
         target: String,
@@ -132,13 +132,14 @@ fn list(before: &str, names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!("{before}{}", names.join(", ")) }
 }
 
-fn shown(files: &[String]) -> String {
+fn unfit(target: &str, wanted: &str, files: &[String]) -> String {
     const SHOWN: usize = 12;
-    match files.len() {
-        0 => "there is none".into(),
+    let list = match files.len() {
+        0 => return "it has no wheel".into(),
         count if count > SHOWN => format!("{} and {} more", files[..SHOWN].join(", "), count - SHOWN),
         _ => files.join(", "),
-    }
+    };
+    format!("none of its wheels runs on {target} (tags wanted: {wanted}, or an older one): {list}")
 }
 
 impl Explain for PlanError {

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree};
+use pep508_rs::{ExtraName, MarkerEnvironment};
 
 use super::Project;
 use super::error::PlanError;
-use crate::lock::markers;
+use crate::lock::markers::{self, Marker};
 use crate::lock::project::DefaultGroups;
 use crate::lock::uv::{ConflictItem, Dependency, LockedPackage, Part, Requirement, Source, UvLock};
 use crate::request::Target;
@@ -71,9 +71,9 @@ pub(super) fn select<'a>(
     selection: &Selection,
 ) -> Result<Vec<&'a LockedPackage>, PlanError> {
     let environment = markers::environment(exact);
-    let holds = |marker: &MarkerTree| marker.evaluate(&environment, &[]);
+    let holds = |marker: &Marker| marker.holds(&environment, &[]);
     if !lock.supported.is_empty() && !lock.supported.iter().any(holds) {
-        let supported = lock.supported.iter().filter_map(MarkerTree::try_to_string).collect();
+        let supported = lock.supported.iter().map(|marker| marker.text().to_owned()).collect();
         return Err(PlanError::Environment { supported, target: describe(target) });
     }
     let walk = Walk::new(lock, project, environment, selection)?;
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
     }
 
     fn require(&mut self, requirement: &'a Requirement) -> Result<(), PlanError> {
-        let holds = |marker: &MarkerTree| marker.evaluate(&self.environment, &[]);
+        let holds = |marker: &Marker| marker.holds(&self.environment, &[]);
         if !requirement.marker.as_ref().is_none_or(holds) {
             return Ok(());
         }
@@ -263,10 +263,10 @@ impl<'a> Walk<'a> {
     fn holds(&self, edge: &Dependency, known: &[ExtraName], own: &[ConflictItem]) -> bool {
         let Some(marker) = &edge.marker else { return true };
         if own.is_empty() || known.is_empty() {
-            return marker.evaluate(&self.environment, known);
+            return marker.holds(&self.environment, known);
         }
         let all: Vec<_> = known.iter().cloned().chain(self.encode(own.iter())).collect();
-        marker.evaluate(&self.environment, &all)
+        marker.holds(&self.environment, &all)
     }
 
     /// The names under which conflict markers know what is active; none where the lock has no conflicts.
@@ -279,8 +279,7 @@ impl<'a> Walk<'a> {
 }
 
 fn excluded(name: &str, edge: &Dependency) -> String {
-    let marker = edge.marker.as_ref().and_then(MarkerTree::try_to_string);
-    format!("`{name}; {}`", marker.unwrap_or_else(|| "false".into()))
+    format!("`{name}; {}`", edge.marker.as_ref().map_or("", Marker::text))
 }
 
 fn roots(lock: &UvLock, roots: &Roots) -> Result<Vec<usize>, PlanError> {

@@ -88,6 +88,7 @@ fn obeys_no_binary_and_no_build() {
     assert!(matches!(fault(&files(&["cp39-cp39-any"], true), no_build), Fault::NoBuild { .. }));
     assert_eq!(fault(&both, "[tool.uv]\nno-binary=true\nno-build=true"), Fault::Neither);
     assert_eq!(fault(&files(&[], false), ""), Fault::Nothing);
+    assert_eq!(foo(&lock("source = { editable = \"foo\" }"), no_build).unwrap().kind(), "editable");
     assert!(matches!(fault(&lock("source = { directory = \"foo\" }"), no_build), Fault::NoBuild { .. }));
 }
 
@@ -228,8 +229,6 @@ fn a_bit_of_everything_is_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// Whatever is done to a lock, it is read or refused.
     #[test]
     fn damaged_locks_never_panic(edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..24, "[\\PC\"'\\[\\]{}=,\\n#0-9a-z]{0,6}"), 1..4)) {

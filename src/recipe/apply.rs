@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{PackageRecipe, Recipe, nearest};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
+use crate::lock;
 use crate::plan::{FileId, Origin, Package, Plan, RemoteFile};
 
 /// A plan with the recipe's replacements in it.
@@ -76,8 +77,11 @@ impl Recipe {
     /// A replacement for a package that is in neither.
     pub fn apply(&self, mut plan: Plan, locked: &BTreeSet<String>) -> Result<Applied, ApplyError> {
         let known = |name: &str| locked.contains(name) || plan.packages.iter().any(|package| package.name == name);
-        if let Some(name) = self.package.iter().find(|(name, said)| said.replaces() && !known(name)).map(|(name, _)| name) {
-            let names = locked.iter().map(String::as_str).chain(plan.packages.iter().map(|package| package.name.as_str()));
+        if let Some(name) =
+            self.package.iter().find(|(name, said)| said.replaces() && !known(name)).map(|(name, _)| name)
+        {
+            let names =
+                locked.iter().map(String::as_str).chain(plan.packages.iter().map(|package| package.name.as_str()));
             let meant = nearest::nearest(name, names).map(str::to_owned);
             return Err(ApplyError::Unknown { name: name.clone(), meant });
         }
@@ -106,15 +110,21 @@ fn replaced(package: Package, said: &PackageRecipe) -> Result<Replaced, ApplyErr
     let Package { name, version, origin } = package;
     let known = |version, origin| Ok(Replaced::Known(Package { name: name.clone(), version, origin }));
     if let (Some(repository), Some(revision)) = (&said.git, &said.rev) {
-        return known(None, Origin::Git {
-            repository: repository.clone(),
-            revision: revision.to_ascii_lowercase(),
-            subdirectory: said.subdirectory.clone(),
-        });
+        return known(
+            None,
+            Origin::Git {
+                repository: repository.clone(),
+                revision: revision.to_ascii_lowercase(),
+                subdirectory: said.subdirectory.clone(),
+            },
+        );
     }
     if let Some(path) = &said.path {
         let path = path.clone();
-        return known(None, if is_archive(&path) { Origin::Path { path, sha256: None } } else { Origin::Directory { path } });
+        return known(
+            None,
+            if is_archive(&path) { Origin::Path { path, sha256: None } } else { Origin::Directory { path } },
+        );
     }
     match (&said.version, &said.file, said.sha256) {
         (Some(version), Some(file), Some(sha256)) => known(Some(version.clone()), file_origin(file, sha256)),
@@ -141,7 +151,7 @@ fn is_archive(path: &str) -> bool {
 fn file_origin(name: &str, sha256: Sha256) -> Origin {
     let file = FileId { name: name.to_owned(), size: None, sha256 };
     let remote = RemoteFile { file, url: None, index: None, subdirectory: None };
-    if name.to_ascii_lowercase().ends_with(".whl") { Origin::Wheel(remote) } else { Origin::Sdist(remote) }
+    if lock::is_wheel(name) { Origin::Wheel(remote) } else { Origin::Sdist(remote) }
 }
 
 impl Applied {

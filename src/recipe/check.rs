@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use super::{PackageRecipe, Recipe, RecipeError};
+use crate::inputs::debian::relation;
 use crate::lock::names;
 use crate::lock::resolve::requirement;
 
@@ -50,7 +51,7 @@ pub(super) fn check(mut recipe: Recipe, path: &Path) -> Result<Recipe, RecipeErr
             *name = cx.name(key, name)?;
         }
     }
-    cx.words("inputs.packages", &recipe.inputs.packages)?;
+    cx.relations("inputs.packages", &recipe.inputs.packages)?;
     cx.words("relink.ignore", &recipe.relink.ignore)?;
     cx.words("verify.skip-import", &recipe.verify.skip_import)?;
     if let Some(suite) = &recipe.inputs.suite {
@@ -74,7 +75,9 @@ impl Checker<'_> {
                 return Err(self.value(&key("build-requires"), expected, requirement, hint));
             }
         }
-        for (flags, list) in [("cflags", &package.cflags), ("cppflags", &package.cppflags), ("ldflags", &package.ldflags)] {
+        for (flags, list) in
+            [("cflags", &package.cflags), ("cppflags", &package.cppflags), ("ldflags", &package.ldflags)]
+        {
             for flag in list {
                 if flag.is_empty() || flag.contains(|c: char| c.is_whitespace() || c.is_control()) {
                     let hint = format!("write each flag as an item of its own: {flags} = [\"-DA\", \"-DB\"]");
@@ -83,7 +86,7 @@ impl Checker<'_> {
             }
         }
         self.environment(name, package)?;
-        self.words(&key("inputs"), &package.inputs)?;
+        self.relations(&key("inputs"), &package.inputs)?;
         self.words(&key("dlopen"), &package.dlopen)
     }
 
@@ -149,6 +152,14 @@ impl Checker<'_> {
         words.iter().find(odd).map_or(Ok(()), |word| Err(self.value(key, "a name without spaces", word, None)))
     }
 
+    /// Wishes of the archive: a relation, or one with `-` before it.
+    fn relations(&self, key: &str, relations: &[String]) -> Result<(), RecipeError> {
+        let odd =
+            |wish: &&String| !relation::parse(wish.strip_prefix('-').unwrap_or(wish)).is_ok_and(|all| all.len() == 1);
+        let expected = "an input package such as libxml2-dev, gcc (>= 4:16) or, to leave one out, -perl";
+        relations.iter().find(odd).map_or(Ok(()), |wish| Err(self.value(key, expected, wish, None)))
+    }
+
     fn relative(&self, key: &str, path: &str) -> Result<(), RecipeError> {
         let odd = |part: &str| matches!(part, "" | "." | "..") || part.contains(['\\', '\0']);
         if path.split('/').any(odd) {
@@ -168,6 +179,10 @@ impl Checker<'_> {
     }
 
     fn combination(&self, package: &str, message: &str) -> RecipeError {
-        RecipeError::Combination { path: self.path.to_owned(), package: package.to_owned(), message: message.to_owned() }
+        RecipeError::Combination {
+            path: self.path.to_owned(),
+            package: package.to_owned(),
+            message: message.to_owned(),
+        }
     }
 }

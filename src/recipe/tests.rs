@@ -105,10 +105,32 @@ fn errors_name_the_line_the_key_and_the_way_out() {
 }
 
 #[test]
+fn a_folder_has_one_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = |folder: &Path| Recipe::of_folder(folder).map(|recipe| recipe.inputs.suite);
+    assert_eq!(suite(folder.path()).unwrap(), None);
+    std::fs::write(folder.path().join("pyproject.toml"), "[tool.akb.inputs]\nsuite = \"sid\"").unwrap();
+    assert_eq!(suite(folder.path()).unwrap().as_deref(), Some("sid"));
+    std::fs::write(folder.path().join("akb.toml"), "[inputs]\nsuite = \"forky\"").unwrap();
+    assert!(matches!(suite(folder.path()), Err(RecipeError::Both { .. })));
+    std::fs::write(folder.path().join("pyproject.toml"), "[project]\nname = \"x\"").unwrap();
+    assert_eq!(suite(folder.path()).unwrap().as_deref(), Some("forky"));
+}
+
+#[test]
+fn input_packages_can_be_relations() {
+    assert!(parse("[inputs]\npackages = [\"gcc (>= 4:16)\", \"-perl\", \"a | b\"]").is_ok());
+    for wrong in ["", "a, b", "a b", "-"] {
+        assert!(parse(&format!("[inputs]\npackages = [\"{wrong}\"]")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn only_what_changes_a_lock_changes_its_digest() {
     let base = parse("[package.lxml]\nfrom-source = true\n").unwrap();
     for same in ["cflags = [\"-O3\"]", "ldflags = [\"-s\"]", "dlopen = [\"x.so\"]"] {
-        let recipe = parse(&format!("[package.lxml]\nfrom-source = true\n{same}\n[verify]\nskip-import = [\"x\"]\n")).unwrap();
+        let recipe =
+            parse(&format!("[package.lxml]\nfrom-source = true\n{same}\n[verify]\nskip-import = [\"x\"]\n")).unwrap();
         assert_eq!(recipe.lock_digest(), base.lock_digest(), "{same}");
     }
     for other in ["version = \"6.0.1\"", "build-requires = [\"cython\"]", "inputs = [\"x\"]", "env = { A = \"1\" }"] {
@@ -126,7 +148,11 @@ fn wheel(name: &str) -> crate::plan::Package {
         name: name.to_owned(),
         version: Some("1.0".to_owned()),
         origin: crate::plan::Origin::Wheel(crate::plan::RemoteFile {
-            file: crate::plan::FileId { name: format!("{name}-1.0-py3-none-any.whl"), size: Some(1), sha256: Sha256::of(b"") },
+            file: crate::plan::FileId {
+                name: format!("{name}-1.0-py3-none-any.whl"),
+                size: Some(1),
+                sha256: Sha256::of(b""),
+            },
             url: None,
             index: None,
             subdirectory: None,
@@ -143,7 +169,8 @@ fn applied(text: &str) -> Result<Applied, ApplyError> {
 fn replaces_by_version_file_git_and_path() {
     use crate::plan::Origin;
     let zeros = "0".repeat(64);
-    let by_file = applied(&format!("[package.a]\nversion = \"2\"\nfile = \"a-2.tar.gz\"\nsha256 = \"{zeros}\"\n")).unwrap();
+    let by_file =
+        applied(&format!("[package.a]\nversion = \"2\"\nfile = \"a-2.tar.gz\"\nsha256 = \"{zeros}\"\n")).unwrap();
     assert!(by_file.pending.is_empty());
     assert!(matches!(&by_file.plan.packages[0].origin, Origin::Sdist(remote) if remote.file.name == "a-2.tar.gz"));
 
@@ -170,7 +197,10 @@ fn a_version_waits_for_the_index_and_keeps_the_order() {
 fn a_replacement_of_nothing_is_an_error_unless_the_lock_knows_it() {
     let error = applied("[package.bb]\nversion = \"2\"\n").unwrap_err();
     assert_eq!(error.to_string(), "the recipe replaces `bb`, which the lock does not have");
-    assert_eq!(applied("[package.unselectd]\nversion = \"2\"\n").unwrap_err().hint().unwrap(), "did you mean [package.unselected]?");
+    assert_eq!(
+        applied("[package.unselectd]\nversion = \"2\"\n").unwrap_err().hint().unwrap(),
+        "did you mean [package.unselected]?"
+    );
     assert!(applied("[package.unselected]\nversion = \"2\"\n").is_ok());
 }
 

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::inputs::Inputs;
 use crate::report::Reporter;
 use crate::runtime::seal;
@@ -227,6 +227,7 @@ fn resolve<'a>(
     for (library, opened) in OPENED {
         dlopen.entry(libdir.join(library)).or_default().push((*opened).to_owned());
     }
+    let openers = dlopen.keys().cloned().collect();
     let mut resolver = Resolver {
         scan,
         libraries: Some(libraries),
@@ -234,7 +235,7 @@ fn resolve<'a>(
         loader: loader.name.clone(),
         dlopen,
         ignore,
-        result: Resolution::default(),
+        result: Resolution { openers, ..Resolution::default() },
         queue: VecDeque::new(),
     };
     let name = loader.name.clone();
@@ -264,7 +265,7 @@ fn apply(
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 match copies.get(&name).filter(|_| path.parent() == Some(Path::new(LIBDIR))) {
                     Some(library) => copy(library, &tree.join(path), &edits).map(Written::Copy),
-                    None => rewrite(&tree.join(path), &edits).map(Written::Tree),
+                    None => rewrite(&tree.join(path), &edits, resolution.openers.contains(*path)).map(Written::Tree),
                 }
             })
             .collect::<Result<Vec<_>, RelinkError>>()
@@ -301,8 +302,7 @@ enum Written {
 fn copy(library: &Library, to: &Path, edits: &Edits) -> Result<u64, RelinkError> {
     let elf = |source| RelinkError::Elf { path: library.file.clone(), source };
     let mut bytes = read(&library.file)?;
-    seal::seal(&library.name, &mut bytes)
-        .map_err(|source| RelinkError::Seal { path: library.path.clone(), source })?;
+    seal::seal(&library.name, &mut bytes).map_err(|source| RelinkError::Seal { path: library.path.clone(), source })?;
     let bytes = elf::edit(&bytes, edits).map_err(elf)?.unwrap_or(bytes);
     // The kernel wants to execute the dynamic linker; no other library is run.
     let loader = library.image.needed.is_empty() && library.name.starts_with("ld");
@@ -310,11 +310,12 @@ fn copy(library: &Library, to: &Path, edits: &Edits) -> Result<u64, RelinkError>
     Ok(bytes.len() as u64)
 }
 
-/// Edits a file of the tree; says whether it changed.
-fn rewrite(path: &Path, edits: &Edits) -> Result<bool, RelinkError> {
-    let bytes = read(path)?;
+/// Edits a file of the tree, sealed if it opens libraries by name; says whether it changed.
+fn rewrite(path: &Path, edits: &Edits, opener: bool) -> Result<bool, RelinkError> {
+    let mut bytes = read(path)?;
+    let sealed = opener && seal::seal_opener(&mut bytes) > 0;
     let edited = elf::edit(&bytes, edits).map_err(|source| RelinkError::Elf { path: path.to_owned(), source })?;
-    let Some(edited) = edited else { return Ok(false) };
+    let Some(edited) = edited.or(sealed.then_some(bytes)) else { return Ok(false) };
     let metadata = fs::metadata(path).map_err(|source| RelinkError::Io { path: path.to_owned(), source })?;
     write(path, &edited, metadata.permissions().mode() & 0o777)?;
     Ok(true)

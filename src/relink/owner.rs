@@ -40,7 +40,9 @@ fn of_package(job: &Job<'_>, package: &str, scan: &Scan) -> Result<Vec<PathBuf>,
     let wanted = normalized(package);
     let mut files = BTreeSet::new();
     for folder in tree::list(&site)? {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info")) else { continue };
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info")) else {
+            continue;
+        };
         if name.split('-').next().map(normalized) != Some(wanted.clone()) {
             continue;
         }

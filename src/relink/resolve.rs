@@ -18,6 +18,8 @@ pub(super) struct Resolution {
     pub(super) copies: BTreeMap<String, Library>,
     /// Links beside them: name and the copy that it leads to.
     pub(super) links: BTreeMap<String, String>,
+    /// Files that open libraries by name.
+    pub(super) openers: BTreeSet<PathBuf>,
     /// What is not there.
     pub(super) missing: BTreeSet<Missing>,
     /// What is not there and may be so.
@@ -52,6 +54,17 @@ enum How {
     Linked,
     /// The program calls `dlopen` with the name.
     ByName,
+}
+
+/// How far to look for a library.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// In the file's own search path and folder.
+    Own,
+    /// In the tree's library folder, and in the inputs.
+    Copies,
+    /// In all of the tree: packages that bundle libraries for each other.
+    Tree,
 }
 
 /// A need and the library that answers it.
@@ -143,51 +156,77 @@ impl Resolver<'_> {
             self.miss(path, name, Reason::Path);
             return Ok(None);
         }
-        let mut unfit = None;
-        for folder in self.folders(path, kept, name, how)? {
-            let Some(file) = self.scan.find(&folder, name).cloned() else { continue };
-            match lacks(&self.scan, image, name, &file) {
-                None => return Ok(Some(Hit { name: name.to_owned(), folder, file })),
-                Some(lacks) => drop(unfit.get_or_insert(Reason::Versions { found: file, lacks })),
+        match self.find(path, image, kept, name, how)? {
+            Ok(hit) => Ok(Some(hit)),
+            Err(reason) => {
+                self.miss(path, name, reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first file of this name that will do: in the file's own search path or folder, among the copies from
+    /// the inputs, anywhere else in the tree.
+    fn find(
+        &mut self,
+        path: &Path,
+        image: &Image,
+        kept: &[(PathBuf, String)],
+        name: &str,
+        how: How,
+    ) -> Result<Result<Hit, Reason>, RelinkError> {
+        let mut reason = None;
+        for reach in [Reach::Own, Reach::Copies, Reach::Tree] {
+            for folder in self.folders(reach, path, kept, name, how)? {
+                let Some(file) = self.scan.find(&folder, name).cloned() else { continue };
+                match lacks(&self.scan, image, name, &file) {
+                    None => return Ok(Ok(Hit { name: name.to_owned(), folder, file })),
+                    Some(lacks) => drop(reason.get_or_insert(Reason::Versions { found: file, lacks })),
+                }
             }
         }
         let absent = if how == How::ByName { Reason::NotFoundByName } else { Reason::NotFound };
-        self.miss(path, name, unfit.unwrap_or(absent));
-        Ok(None)
+        Ok(Err(reason.unwrap_or(absent)))
     }
 
-    /// Folders of the tree that have a file of this name, the preferred one first. Copies it from the inputs
-    /// where neither the file's own search path nor its own folder has it.
+    /// Folders of the tree to look in, the preferred one first.
     fn folders(
         &mut self,
+        reach: Reach,
         path: &Path,
         kept: &[(PathBuf, String)],
         name: &str,
         how: How,
     ) -> Result<Vec<PathBuf>, RelinkError> {
-        let copy = self.is_copy(path);
-        let own = kept.iter().map(|(folder, _)| folder.clone());
-        let sibling = path.parent().map(Path::to_owned);
-        let mut folders: Vec<PathBuf> = own.chain(sibling).collect();
-        let have = |resolver: &Self, folders: &[PathBuf]| {
-            folders.iter().any(|folder| resolver.scan.find(folder, name).is_some())
-        };
-        if !have(self, &folders) && self.scan.find(&self.libdir, name).is_none() {
-            self.copy(path, name, how)?;
-        }
-        folders.push(self.libdir.clone());
-        if !copy && !have(self, &folders) {
-            let mut elsewhere: Vec<PathBuf> =
-                self.scan.names.iter().filter(|(_, names)| names.contains_key(name)).map(|(folder, _)| folder.clone()).collect();
-            elsewhere.sort_by_key(|folder| (folder.components().count(), folder.clone()));
-            if elsewhere.len() > 1 {
-                let all: Vec<String> = elsewhere.iter().map(|folder| folder.display().to_string()).collect();
-                self.result.notes.push(format!("{} needs {name}, which is in {}: the first is taken", path.display(), all.join(", ")));
+        match reach {
+            Reach::Own => {
+                let own = kept.iter().map(|(folder, _)| folder.clone());
+                Ok(own.chain(path.parent().map(Path::to_owned)).collect())
             }
-            folders.extend(elsewhere);
+            Reach::Copies => {
+                if self.scan.find(&self.libdir, name).is_none() {
+                    self.copy(path, name, how)?;
+                }
+                Ok(vec![self.libdir.clone()])
+            }
+            Reach::Tree if self.is_copy(path) => Ok(Vec::new()),
+            Reach::Tree => Ok(self.elsewhere(path, name)),
         }
-        folders.retain(|folder| self.scan.find(folder, name).is_some());
-        Ok(folders)
+    }
+
+    /// All folders that have a file of this name, those nearest to the top first.
+    fn elsewhere(&mut self, path: &Path, name: &str) -> Vec<PathBuf> {
+        let names = self.scan.names.iter().filter(|(_, names)| names.contains_key(name));
+        let mut folders: Vec<PathBuf> = names.map(|(folder, _)| folder.clone()).collect();
+        folders.sort_by_key(|folder| (folder.components().count(), folder.clone()));
+        if folders.len() > 1 {
+            let all: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let all = all.join(", ");
+            self.result
+                .notes
+                .push(format!("{} needs {name}, which is in {all}: the first that will do is taken", path.display()));
+        }
+        folders
     }
 
     /// Takes a library from the inputs, if they have it.
@@ -243,10 +282,9 @@ impl Resolver<'_> {
             return Ok(None);
         }
         for name in names.iter().filter(|name| !name.contains('/')) {
-            if self.folders(path, kept, name, How::Linked)?.is_empty() {
-                continue;
+            if let Ok(hit) = self.find(path, image, kept, name, How::Linked)? {
+                return Ok(Some(hit));
             }
-            return self.need(path, image, kept, name, How::Linked);
         }
         let Some(first) = names.first() else { return Ok(None) };
         if priority == Priority::Required {
@@ -267,7 +305,8 @@ impl Resolver<'_> {
         // A folder must wait for those that answer a need which it would answer wrongly.
         let waits = |folder: &Path, other: &Path| {
             hits.iter().any(|hit| {
-                hit.folder == other && hit.folder != folder
+                hit.folder == other
+                    && hit.folder != folder
                     && self.scan.find(folder, &hit.name).is_some_and(|file| *file != hit.file)
             })
         };

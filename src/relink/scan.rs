@@ -32,7 +32,8 @@ pub(super) fn scan(tree: &Path, machine: Machine, jobs: NonZeroUsize) -> Result<
         .filter(|node| matches!(node.kind, Kind::File { size, .. } if size >= 52))
         .map(|node| &node.path)
         .collect();
-    let found = super::parallel(jobs, || files.par_iter().map(|path| look(tree, path)).collect::<Result<Vec<_>, _>>())??;
+    let found =
+        super::parallel(jobs, || files.par_iter().map(|path| look(tree, path)).collect::<Result<Vec<_>, _>>())??;
     let mut scan = Scan::default();
     for (path, look) in files.into_iter().zip(found) {
         match look {
@@ -95,7 +96,9 @@ fn look(tree: &Path, path: &Path) -> Result<Look, RelinkError> {
     let bytes = read(&path)?;
     Ok(match Image::read(&bytes) {
         Ok(Some(image)) => Look::Image(Box::new(image)),
-        Ok(None) => Look::Data("the dynamic linker does not load it: an object file, static, or debug information".to_owned()),
+        Ok(None) => {
+            Look::Data("the dynamic linker does not load it: an object file, static, or debug information".to_owned())
+        }
         // A wheel may carry broken files as test data; what Python cannot load needs no libraries.
         Err(error) => Look::Data(error.to_string()),
     })

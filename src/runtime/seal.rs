@@ -3,8 +3,11 @@
 //!
 //! Paths are replaced by others of the same length that do not exist on any host: `/usr/lib/…` and `/lib/…` become
 //! `/akb/lib/…` and `/akb/…`. What is *configuration* stays the host's: `/etc/resolv.conf`, `/etc/hosts`,
-//! `/etc/nsswitch.conf`, `/etc/krb5.conf`, time zones, the certificates that the host trusts. Locale data
-//! of the host (`/usr/lib/locale`) is not configuration: its format belongs to the C library that wrote it.
+//! `/etc/nsswitch.conf`, `/etc/krb5.conf`, time zones, locales (the C library refuses data of another format), and
+//! the certificates that the host trusts.
+//!
+//! What is lost: character sets that the C library has as plug-ins (`gconv`), NSS modules beyond files and DNS, and
+//! plug-ins of SASL, Kerberos, PKCS#11 and OpenSSL that the host has installed.
 
 use std::ops::Range;
 
@@ -31,7 +34,7 @@ const RULES: &[Rule] = &[
         replace: &[("/etc/ld.so.cache", "/akb/ld.so.cache"), ("/etc/ld.so.preload", "/akb/ld.so.preload")],
         expect: &["/lib/"],
     },
-    Rule { library: "libc.so.6", replace: &[], expect: &["/gconv", "/locale"] },
+    Rule { library: "libc.so.6", replace: &[], expect: &["/gconv"] },
     Rule { library: "libkrb5.so.3", replace: &[], expect: &["/krb5/plugins"] },
     // The file lists libraries by name.
     Rule { library: "libgssapi_krb5.so.2", replace: &[("/etc/gss/mech", "/akb/gss/mech")], expect: &[] },
@@ -57,6 +60,9 @@ const RULES: &[Rule] = &[
 /// Folders in which hosts keep libraries.
 const HOST_FOLDERS: [&str; 8] =
     ["/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib", "/usr/local/lib64"];
+
+/// What lies in a library folder, but is data.
+const HOST_DATA: [&str; 1] = ["/usr/lib/locale"];
 
 /// A library that is not the one that a rule was made for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +110,29 @@ pub fn seal(soname: &str, bytes: &mut [u8]) -> Result<usize, SealError> {
     Ok(count + sealed.len())
 }
 
+/// Seals a program or library of the tree that opens others by name: some try the folder of the machine that
+/// they were built on first. Texts in it may have no end (Rust's have none), so that a folder counts wherever it
+/// stands; gives the number of replaced ones.
+pub fn seal_opener(bytes: &mut [u8]) -> usize {
+    let mut count = 0;
+    for span in data(bytes) {
+        let data = &mut bytes[span];
+        let long = HOST_FOLDERS.iter().filter(|folder| folder.starts_with("/usr/"));
+        for folder in long {
+            let mut at = 0;
+            while let Some(window) = data.get(at..at + folder.len()) {
+                let is_data = HOST_DATA.iter().any(|folder| data[at..].starts_with(folder.as_bytes()));
+                if window == folder.as_bytes() && !is_data {
+                    data[at + 1..at + 4].copy_from_slice(b"akb");
+                    count += 1;
+                }
+                at += 1;
+            }
+        }
+    }
+    count
+}
+
 /// Folders and files of the host's that a library still names, in the order in which they lie in it.
 pub fn open_paths(bytes: &[u8]) -> Vec<String> {
     let spans = data(bytes);
@@ -139,10 +168,10 @@ fn host_paths(data: &[u8]) -> Vec<Range<usize>> {
         at = end;
         let path = &data[start..end];
         let begins = start == 0 || !is_path_byte(data[start - 1]);
-        let below = HOST_FOLDERS.iter().any(|folder| {
-            path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        });
-        if begins && below {
+        let below =
+            |folder: &&str| path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        if begins && HOST_FOLDERS.iter().any(|folder| below(&folder)) && !HOST_DATA.iter().any(|folder| below(&folder))
+        {
             paths.push(start..end);
         }
     }

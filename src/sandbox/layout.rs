@@ -73,6 +73,12 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
 /// Looks at this machine only to learn whether what is bound is a folder or a file.
 pub(super) fn steps(spec: &Spec) -> Result<Vec<Step>, SandboxError> {
     let mut root = Root::default();
+    // First, so that what is bound below it is seen.
+    let tmp = Path::new("/tmp");
+    let given = spec.view.iter().map(View::at).chain(spec.writable.iter().map(|(_, at)| at.as_path()));
+    if !given.into_iter().any(|at| at == tmp) {
+        root.scratch(tmp)?;
+    }
     for view in &spec.view {
         match view {
             View::Bind { from, at } => root.bind(from, at, Access::ReadOnly)?,
@@ -82,10 +88,6 @@ pub(super) fn steps(spec: &Spec) -> Result<Vec<Step>, SandboxError> {
     root.etc()?;
     root.devices()?;
     root.proc()?;
-    let tmp = Path::new("/tmp");
-    if !root.is_mounted(tmp) && !spec.writable.iter().any(|(_, at)| at == tmp) {
-        root.scratch(tmp)?;
-    }
     for (from, at) in &spec.writable {
         root.bind(from, at, Access::Writable)?;
     }

@@ -23,45 +23,64 @@ const MEMORY: u32 = 192 << 20;
 impl Compression {
     /// By the end of a file name, with the name before it.
     pub(super) fn of_tar(name: &str) -> Option<(&str, Self)> {
-        const ENDS: [(&str, Compression); 8] = [
+        const ENDS: [(&str, Compression); 5] = [
             (".tar.gz", Compression::Gzip),
-            (".tgz", Compression::Gzip),
             (".tar.bz2", Compression::Bzip2),
-            (".tbz", Compression::Bzip2),
             (".tar.xz", Compression::Xz),
-            (".txz", Compression::Xz),
             (".tar.zst", Compression::Zstd),
             (".tar", Compression::None),
         ];
         ENDS.iter().find_map(|(end, compression)| Some((name.strip_suffix(end)?, *compression)))
     }
 
+    /// By the first bytes of an archive. What starts like none of them is taken for a bare tar archive, whose
+    /// first header tells.
+    pub(super) fn of_start(start: &[u8]) -> Self {
+        const STARTS: [(&[u8], Compression); 4] = [
+            (b"\x1f\x8b", Compression::Gzip),
+            (b"BZh", Compression::Bzip2),
+            (b"\xfd7zXZ\0", Compression::Xz),
+            (b"\x28\xb5\x2f\xfd", Compression::Zstd),
+        ];
+        STARTS.iter().find(|(mark, _)| start.starts_with(mark)).map_or(Self::None, |(_, compression)| *compression)
+    }
+
     /// The bytes that `packed` decompresses to. Reading to the end also checks that nothing follows.
     pub(super) fn reader<'a, R: BufRead + 'a>(self, packed: R) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::None => Box::new(packed),
-            Self::Gzip => Box::new(Single::new(GzDecoder::new(ReservedFlags::check(packed)?), GzDecoder::into_inner)),
-            Self::Bzip2 => Box::new(Single::new(BzDecoder::new(packed), BzDecoder::into_inner)),
+            Self::Gzip => Box::new(Single::new(GzDecoder::new(check_flags(packed)?), |gzip| Ok(gzip.into_inner()))),
+            Self::Bzip2 => Box::new(Single::new(BzDecoder::new(packed), |bzip2| Ok(bzip2.into_inner()))),
             Self::Xz => {
-                Box::new(Single::new(XzReader::new_mem_limit(packed, false, MEMORY >> 10), XzReader::into_inner))
+                let decoder = XzReader::new_mem_limit(packed, false, MEMORY >> 10);
+                Box::new(Single::new(decoder, |xz| Ok(xz.into_inner())))
             }
             Self::Zstd => {
                 let decoder = StreamingDecoder::new_with_max_window_size(packed, u64::from(MEMORY))
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                Box::new(Single::new(decoder, StreamingDecoder::<R, FrameDecoder>::into_inner))
+                Box::new(Single::new(decoder, end_of_zstd))
             }
         })
+    }
+}
+
+/// The decoder leaves the checksum of a frame to its user.
+fn end_of_zstd<R: Read>(decoder: StreamingDecoder<R, FrameDecoder>) -> io::Result<R> {
+    let (rest, frame) = decoder.into_parts();
+    match frame.get_checksum_from_data() {
+        Some(expected) if frame.get_calculated_checksum() != Some(expected) => Err(invalid("a wrong zstd checksum")),
+        _ => Ok(rest),
     }
 }
 
 /// Reads one compressed stream and then looks at what is behind it.
 struct Single<D, R> {
     decoder: Option<D>,
-    rest: fn(D) -> R,
+    rest: fn(D) -> io::Result<R>,
 }
 
 impl<D, R> Single<D, R> {
-    fn new(decoder: D, rest: fn(D) -> R) -> Self {
+    fn new(decoder: D, rest: fn(D) -> io::Result<R>) -> Self {
         Self { decoder: Some(decoder), rest }
     }
 }
@@ -72,7 +91,7 @@ impl<D: Read, R: BufRead> Read for Single<D, R> {
         let count = decoder.read(into)?;
         if count == 0 && !into.is_empty() {
             if let Some(decoder) = self.decoder.take() {
-                check_rest((self.rest)(decoder))?;
+                check_rest((self.rest)(decoder)?)?;
             }
         }
         Ok(count)
@@ -94,17 +113,12 @@ fn check_rest(mut rest: impl BufRead) -> io::Result<()> {
     }
 }
 
-/// A look at the flags of the gzip header.
-struct ReservedFlags;
-
-impl ReservedFlags {
-    fn check<R: BufRead>(mut packed: R) -> io::Result<R> {
-        let start = packed.fill_buf()?;
-        if start.get(3).is_some_and(|flags| flags & 0xe0 != 0) {
-            return Err(invalid("gzip flags that are reserved"));
-        }
-        Ok(packed)
+/// Flags of the gzip header that no version of the format (RFC 1952) gives a meaning.
+fn check_flags<R: BufRead>(mut packed: R) -> io::Result<R> {
+    if packed.fill_buf()?.get(3).is_some_and(|flags| flags & 0xe0 != 0) {
+        return Err(invalid("gzip flags that are reserved"));
     }
+    Ok(packed)
 }
 
 fn invalid(message: &'static str) -> io::Error {

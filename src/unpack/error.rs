@@ -9,7 +9,7 @@ use crate::explain::{ExitCode, Explain};
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The archive is hostile, broken or of a kind that akb does not take.
-    #[error("{} is refused: {}{reason}", archive.display(), entry.as_ref().map(|entry| format!("`{entry}` ")).unwrap_or_default())]
+    #[error("{} is refused: {} {reason}", archive.display(), subject(entry.as_deref()))]
     Refused {
         /// The archive.
         archive: PathBuf,
@@ -44,6 +44,19 @@ pub enum UnpackError {
         /// The folder.
         dest: PathBuf,
     },
+}
+
+impl UnpackError {
+    /// The same error about an archive that a person knows by another name than that of its file, as in the cache.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<PathBuf>) -> Self {
+        let (Self::Refused { archive, .. }
+        | Self::Read { archive, .. }
+        | Self::Write { archive, .. }
+        | Self::Occupied { archive, .. }) = &mut self;
+        *archive = name.into();
+        self
+    }
 }
 
 impl Explain for UnpackError {
@@ -312,6 +325,11 @@ impl Fault {
             Self::Write { path, source } => UnpackError::Write { archive, path, source },
         }
     }
+}
+
+/// What a reason is said about.
+fn subject(entry: Option<&str>) -> String {
+    entry.map_or_else(|| "it".to_owned(), |entry| format!("`{entry}`"))
 }
 
 /// The refusal of the member `name`.

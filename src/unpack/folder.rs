@@ -1,10 +1,11 @@
 //! The only writer of unpacking: files, folders and links below one folder, or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::Entry;
 use super::error::{Fault, Reason, refuse};
@@ -98,7 +99,7 @@ impl Folder {
         let mut hasher = Hasher::new(file);
         self.copy(path, size, content, &mut hasher)?;
         let (file, sha256, size) = hasher.finish();
-        set_mode(&file, executable).map_err(|source| write_fault(&at, source))?;
+        seal(&file, executable).map_err(|source| write_fault(&at, source))?;
         self.entries.insert(path.to_owned(), Entry { path: path.to_owned(), size, executable, sha256 });
         Ok(())
     }
@@ -215,7 +216,11 @@ impl Staged {
     }
 }
 
-fn set_mode(file: &File, executable: bool) -> io::Result<()> {
+/// Mode and time of a file that is complete. All files get one time, so that no build sees which is newer.
+fn seal(file: &File, executable: bool) -> io::Result<()> {
+    /// 1980-01-02 00:00 UTC: ZIP archives, hence wheels, can have it in every time zone.
+    const TIME: Duration = Duration::from_secs(315_619_200);
+    file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + TIME))?;
     file.set_permissions(Permissions::from_mode(if executable { 0o755 } else { 0o644 }))
 }
 

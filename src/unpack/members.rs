@@ -84,3 +84,43 @@ impl Alike {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(members: &mut Members, path: &str, kind: Kind) -> Result<(), Reason> {
+        members.add(path, kind)
+    }
+
+    #[test]
+    fn folders_may_come_again_and_nothing_else() {
+        let mut members = Members::new(Alike::Bytes);
+        for kind in [Kind::Folder, Kind::Folder] {
+            assert_eq!(add(&mut members, "a/b", kind), Ok(()));
+        }
+        assert_eq!(add(&mut members, "a/b/c", Kind::File), Ok(()));
+        assert_eq!(add(&mut members, "a/b/c", Kind::File), Err(Reason::Duplicate));
+        assert_eq!(add(&mut members, "a/b/c", Kind::Link), Err(Reason::Duplicate));
+        assert_eq!(add(&mut members, "a", Kind::File), Err(Reason::FileAndFolder { other: "a".into() }));
+        assert_eq!(members.kind("a/b"), Some(Kind::Folder));
+    }
+
+    #[test]
+    fn alike_is_as_strict_as_it_is_told() {
+        let composed = "a/\u{e9}";
+        let decomposed = "a/e\u{301}";
+        let pair = |alike, one: &str, two: &str| {
+            let mut members = Members::new(alike);
+            add(&mut members, one, Kind::File).and_then(|()| add(&mut members, two, Kind::File))
+        };
+        assert_eq!(pair(Alike::Bytes, composed, decomposed), Ok(()));
+        for alike in [Alike::Composition, Alike::Case] {
+            let other = composed.to_owned();
+            assert_eq!(pair(alike, composed, decomposed), Err(Reason::NormalisationCollision { other }));
+        }
+        assert_eq!(pair(Alike::Composition, "A/x", "a/x"), Ok(()));
+        assert_eq!(pair(Alike::Case, "A/x", "a/y"), Err(Reason::CaseCollision { other: "A".into() }));
+        assert_eq!(pair(Alike::Case, "\u{c9}", "e\u{301}"), Err(Reason::CaseCollision { other: "\u{c9}".into() }));
+    }
+}

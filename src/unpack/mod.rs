@@ -4,7 +4,7 @@
 //! each byte and refuses what has none or two, and by the `zip`, `tar` and `flate2` crates, which must see
 //! the same members. Nothing is guessed around: what is refused is named with archive, entry and reason.
 //! Only files, folders and (not in wheels) links are made, with the modes 0644 and 0755; times, owners
-//! and set-id bits are dropped.
+//! and set-id bits are dropped, and every file gets the same time.
 
 use std::path::Path;
 
@@ -43,8 +43,8 @@ pub struct Entry {
     pub sha256: Sha256,
 }
 
-/// Unpacks a wheel, a Debian package or a source distribution, as the name of `archive` ends, into `dest`, which must not
-/// exist or be empty, and gives its files sorted by path.
+/// Unpacks a wheel (`.whl`), a Debian package (`.deb`) or else a source distribution into `dest`, which must not exist or
+/// be empty, and gives its files sorted by path.
 pub fn any(archive: &Path, dest: &Path, limits: &Limits) -> Result<Vec<Entry>, UnpackError> {
     let extension = archive.extension().and_then(|extension| extension.to_str());
     let unpacked = folder::staged(dest, |folder| match extension {

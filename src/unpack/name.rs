@@ -100,3 +100,61 @@ pub(super) fn check_inner_link(path: &str, target: &[u8]) -> Result<(), Reason> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TAR: Style = Style { dot_slash: true, unix: false };
+    const DEBIAN: Style = Style { dot_slash: true, unix: true };
+    const ZIP: Style = Style { dot_slash: false, unix: false };
+
+    fn checked(name: &str, style: Style) -> Result<String, Reason> {
+        check(name.as_bytes(), style, &Limits::default())
+    }
+
+    #[test]
+    fn takes_names_as_formats_write_them() {
+        assert_eq!(checked("a/b.py", ZIP).as_deref(), Ok("a/b.py"));
+        assert_eq!(checked("a/", ZIP).as_deref(), Ok("a"));
+        assert_eq!(checked("./a/..b/", TAR).as_deref(), Ok("a/..b"));
+        for root in [".", "./"] {
+            assert_eq!(checked(root, TAR).as_deref(), Ok(""));
+        }
+        assert_eq!(checked("./system-a\\x2d.slice", DEBIAN).as_deref(), Ok("system-a\\x2d.slice"));
+    }
+
+    #[test]
+    fn one_dot_slash_is_all() {
+        assert_eq!(checked("././a", TAR), Err(Reason::DotInName));
+        assert_eq!(checked(".//a", TAR), Err(Reason::EmptyPart));
+        assert_eq!(checked("./a", ZIP), Err(Reason::DotInName));
+        assert_eq!(checked("a//", ZIP), Err(Reason::EmptyPart));
+    }
+
+    #[test]
+    fn links_climb_no_further_than_the_top() {
+        for target in ["b", "./b", "../b", "..", "../d/../b".split_at(4).0, "b//c", "../"] {
+            assert_eq!(check_inner_link("top/d/l", target.as_bytes()), Ok(()), "{target}");
+        }
+        for target in ["../..", "../../top", "/", "b/..", "", "a\\b", "a\0"] {
+            assert!(check_inner_link("top/d/l", target.as_bytes()).is_err(), "{target}");
+        }
+        assert!(check_inner_link("top/l", b"..").is_err());
+        assert!(check_inner_link("top", b"x").is_ok(), "the top itself is looked at elsewhere");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_stays_below(raw in "[a./\\\\:~C\\PC]{0,12}") {
+            for style in [TAR, DEBIAN, ZIP] {
+                if let Ok(name) = check(raw.as_bytes(), style, &Limits::default()) {
+                    let inside = name.is_empty() || name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+                    prop_assert!(inside, "{raw} became {name}");
+                }
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Source distributions: one folder in a tar or ZIP archive.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::compression::Compression;
@@ -11,8 +11,10 @@ use super::limits::{Budget, Limits};
 use super::tar::{self, Policy};
 use super::zip;
 
-/// Unpacks a source distribution (`.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`, `.tar.zst`, `.tar`, `.zip`) into `dest`, which
-/// must not exist or be empty, and gives the path of its top folder.
+/// Unpacks a source distribution into `dest`, which must not exist or be empty, and gives the path of its top folder.
+///
+/// It is a tar archive, bare or in gzip, bzip2, xz or zstd, or a ZIP archive: its first bytes tell, whatever it is
+/// called.
 ///
 /// Nothing of it is at `dest` before all of it was found good. Links are made as they are where they stay in the
 /// top folder.
@@ -24,16 +26,16 @@ pub fn sdist(archive: &Path, dest: &Path, limits: &Limits) -> Result<PathBuf, Un
 
 /// Unpacks into `folder`; the name of the top folder.
 pub(super) fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Result<String, Fault> {
-    let name = archive.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let top = if name.ends_with(".zip") {
+    let file = File::open(archive).map_err(Fault::Read)?;
+    let packed = file.metadata().map_err(Fault::Read)?.len();
+    let mut reader = BufReader::with_capacity(128 << 10, file);
+    let start = reader.fill_buf().map_err(Fault::Read)?;
+    let top = if start.starts_with(b"PK") {
         zip::unpack(archive, folder, zip::Policy::Sdist, limits)?
-    } else if let Some((_, compression)) = Compression::of_tar(&name) {
-        let file = File::open(archive).map_err(Fault::Read)?;
-        let packed = file.metadata().map_err(Fault::Read)?.len();
-        let content = compression.reader(BufReader::with_capacity(128 << 10, file))?;
-        tar::unpack(content, folder, &Policy::sdist(), &mut Budget::new(limits, Some(packed)))?
     } else {
-        return Err(Reason::Unsupported("a format that is no source distribution's".to_owned()).into());
+        let compression = Compression::of_start(start);
+        let content = compression.reader(reader)?;
+        tar::unpack(content, folder, &Policy::sdist(), &mut Budget::new(limits, Some(packed)))?
     };
     top.ok_or_else(|| Reason::NoFolder.into())
 }

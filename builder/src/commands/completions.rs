@@ -40,7 +40,7 @@ pub(crate) fn man(args: &ManArgs, cx: &Context) -> Result<(), Failure> {
             .find_subcommand(name)
             .cloned()
             .ok_or_else(|| Failure::usage(format!("there is no command `{name}`"), "akb --help lists the commands"))?
-            .name(format!("akb-{name}")),
+            .display_name(format!("akb-{name}")),
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page)

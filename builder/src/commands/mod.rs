@@ -1,12 +1,22 @@
 //! The table of commands: help, completions and the man page are made from it.
 
-mod plan;
+mod build;
+mod completions;
+mod inputs;
+mod lock;
+mod place;
+pub(crate) mod plan;
 mod unpack;
+mod verify;
 
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
 
 /// Turns a locked Python project into a finished, relinked, reproducible tree.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong command line or file of yours, 3 wrong hash, signature or hostile
+/// archive, 4 network or index, 5 a compiler or backend failed, 6 verify found something, 7 this machine lacks
+/// something.
 #[derive(clap::Parser)]
 #[command(name = "akb", version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -18,15 +28,29 @@ pub(crate) struct Cli {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    Build(build::Args),
     Plan(plan::Args),
+    Lock(lock::Args),
+    Inputs(inputs::Args),
     Unpack(unpack::Args),
+    Place(place::Args),
+    Verify(verify::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
 }
 
 impl Command {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Failure> {
         match self {
+            Self::Build(args) => build::run(args, cx),
             Self::Plan(args) => plan::run(args, cx),
+            Self::Lock(args) => lock::run(args, cx),
+            Self::Inputs(args) => inputs::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
+            Self::Place(args) => place::run(args, cx),
+            Self::Verify(args) => verify::run(args, cx),
+            Self::Completions(args) => completions::run(args, cx),
+            Self::Man(args) => completions::man(args, cx),
         }
     }
 }

@@ -105,11 +105,27 @@ mod tests {
     #[test]
     fn reads_both_formats_of_apt() {
         for (name, text, expected) in [
-            ("a.list", "# deb http://no.invalid/debian x\ndeb-src http://no.invalid/debian x\ndeb http://yes.invalid/debian x main\n", true),
-            ("a.list", "deb [arch=amd64 signed-by=/k] http://yes.invalid/debian/ x main # http://no.invalid/debian\n", true),
+            (
+                "a.list",
+                "# deb http://no.invalid/debian x\ndeb-src http://no.invalid/debian x\ndeb http://yes.invalid/debian x main\n",
+                true,
+            ),
+            (
+                "a.list",
+                "deb [arch=amd64 signed-by=/k] http://yes.invalid/debian/ x main # http://no.invalid/debian\n",
+                true,
+            ),
             ("a.list", "deb http://no.invalid/debian-security x main\ndeb cdrom:[x]/debian x\n", false),
-            ("a.sources", "Types: deb\nURIs: http://no.invalid/debian-security\nSuites: x\n\nTypes: deb deb-src\nURIs: cdrom:/debian http://yes.invalid/debian\n", true),
-            ("a.sources", "Types: deb\nEnabled: no\nURIs: http://no.invalid/debian\n\nTypes: deb-src\nURIs: http://no.invalid/debian\n", false),
+            (
+                "a.sources",
+                "Types: deb\nURIs: http://no.invalid/debian-security\nSuites: x\n\nTypes: deb deb-src\nURIs: cdrom:/debian http://yes.invalid/debian\n",
+                true,
+            ),
+            (
+                "a.sources",
+                "Types: deb\nEnabled: no\nURIs: http://no.invalid/debian\n\nTypes: deb-src\nURIs: http://no.invalid/debian\n",
+                false,
+            ),
             ("a.save", "deb http://no.invalid/debian x main\n", false),
         ] {
             let root = tempfile::tempdir().unwrap();

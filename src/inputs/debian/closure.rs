@@ -118,9 +118,10 @@ impl<'w> Work<'w> {
     fn has(&self, relation: &Relation<'_>) -> bool {
         relation.allows_architecture(self.architecture)
             && (self.taken.get(relation.name).is_some_and(|(package, _)| relation.allows(package.version))
-                || self.index.providers(relation.name).any(|(package, version)| {
-                    self.taken.contains_key(package.name) && provides(relation, version)
-                }))
+                || self
+                    .index
+                    .providers(relation.name)
+                    .any(|(package, version)| self.taken.contains_key(package.name) && provides(relation, version)))
     }
 
     /// Who could meet `relation`, best first.
@@ -158,9 +159,9 @@ impl<'w> Work<'w> {
             for relation in groups(left, field)?.into_iter().flatten() {
                 let real = relation.name == right.name && relation.allows(right.version);
                 let provided = || {
-                    self.index.providers(relation.name).any(|(package, version)| {
-                        package.name == right.name && provides(&relation, version)
-                    })
+                    self.index
+                        .providers(relation.name)
+                        .any(|(package, version)| package.name == right.name && provides(&relation, version))
                 };
                 if relation.allows_architecture(self.architecture) && (real || provided()) {
                     return Ok(Some(ClosureError::Conflict {
@@ -176,10 +177,9 @@ impl<'w> Work<'w> {
 
     fn unmet(&self, group: &Group<'_>, needed_by: Option<&str>) -> ClosureError {
         match (group.as_slice(), needed_by) {
-            ([relation], None) if self.index.get(relation.name).is_none() => ClosureError::Unknown {
-                name: relation.name.to_owned(),
-                similar: self.similar(relation.name),
-            },
+            ([relation], None) if self.index.get(relation.name).is_none() => {
+                ClosureError::Unknown { name: relation.name.to_owned(), similar: self.similar(relation.name) }
+            }
             _ => ClosureError::Unmet { relation: relation::display(group), needed_by: self.chain(needed_by) },
         }
     }
@@ -254,7 +254,8 @@ ancient 1
         let paragraph = |line: &str| {
             let mut words = line.splitn(3, ' ');
             let (name, version) = (words.next().unwrap(), words.next().unwrap());
-            let fields = words.next().unwrap_or("").replace("|Priority", "\nPriority").replace("|Conflicts", "\nConflicts");
+            let fields =
+                words.next().unwrap_or("").replace("|Priority", "\nPriority").replace("|Conflicts", "\nConflicts");
             format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\n\n").replace("\n\n\n", "\n\n")
         };
         ARCHIVE.trim().lines().map(paragraph).collect()
@@ -300,12 +301,21 @@ ancient 1
         assert_eq!(message(&["wants-broken"]), "nowhere cannot be met, which broken, needed by wants-broken needs");
         assert_eq!(message(&["foreign"]), "liba:i386 cannot be met, which foreign needs");
         assert_eq!(message(&["liba (>= 3)"]), "liba (>= 3) cannot be met, which the list of wishes needs");
-        assert_eq!(message(&["curl-a", "curl-b"]), "curl-b and curl-a cannot be installed together (Conflicts: curl-dev)");
-        assert_eq!(message(&["ancient", "tool"]), "tool and ancient cannot be installed together (Breaks: ancient (<< 2))");
+        assert_eq!(
+            message(&["curl-a", "curl-b"]),
+            "curl-b and curl-a cannot be installed together (Conflicts: curl-dev)"
+        );
+        assert_eq!(
+            message(&["ancient", "tool"]),
+            "tool and ancient cannot be installed together (Breaks: ancient (<< 2))"
+        );
         assert!(matches!(names(&["tool ("]), Err(ClosureError::Wish(_))));
         match names(&["lib-a"]) {
             Err(ClosureError::Unknown { name, similar }) => {
-                assert_eq!((name.as_str(), similar), ("lib-a", vec!["liba".to_owned(), "old-liba".to_owned()].into_iter().take(1).collect()));
+                assert_eq!(
+                    (name.as_str(), similar),
+                    ("lib-a", vec!["liba".to_owned(), "old-liba".to_owned()].into_iter().take(1).collect())
+                );
             }
             other => panic!("{other:?}"),
         }

@@ -25,14 +25,14 @@ pub enum DebianError {
     #[error("`{0}` is no name of a suite")]
     SuiteName(String),
     #[error("the archive has no suite `{suite}`: {source}")]
-    NoSuite { suite: String, source: NetError },
+    NoSuite { suite: String, source: Box<NetError> },
     #[error("the index of suite `{suite}` is refused: {source}")]
     Signature { suite: String, source: SignatureError },
     #[error("the index of suite `{suite}` cannot be read: {source}")]
     Release { suite: String, source: BadRelease },
     #[error("asked for suite `{asked}`, the archive gave the index of `{suite}` (`{codename}`)")]
     OtherSuite { asked: String, suite: String, codename: String },
-    #[error("the index of suite `{suite}` expired {days} days ago")]
+    #[error("the index of suite `{suite}` expired {}", ago(*.days))]
     Expired { suite: String, days: u64 },
     #[error("suite `{suite}` has no packages for {architecture}")]
     NoArchitecture { suite: String, architecture: String },
@@ -41,7 +41,7 @@ pub enum DebianError {
     #[error("the packages of suite `{suite}` cannot be read: {problem}")]
     Index { suite: String, problem: String },
     #[error("suite `{suite}`: {source}")]
-    Closure { suite: String, source: ClosureError },
+    Closure { suite: String, source: Box<ClosureError> },
     #[error(transparent)]
     Net(#[from] NetError),
     #[error("the archive no longer has {}", names(.pins))]
@@ -49,7 +49,7 @@ pub enum DebianError {
     #[error("offline, and the cache lacks {}", .missing.join(", "))]
     Offline { missing: Vec<String> },
     #[error("package {package}: {source}")]
-    Unpack { package: String, source: UnpackError },
+    Unpack { package: String, source: Box<UnpackError> },
     #[error("{file} is {found}, the pin says {expected}")]
     OtherPackage { file: String, expected: String, found: String },
     #[error("package {package}: `{file}` is no path in an archive's pool")]
@@ -69,6 +69,14 @@ pub enum DebianError {
 impl DebianError {
     pub(super) fn index(suite: &str, source: &BadIndex) -> Self {
         Self::Index { suite: suite.to_owned(), problem: source.to_string() }
+    }
+}
+
+fn ago(days: u64) -> String {
+    match days {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        _ => format!("{days} days ago"),
     }
 }
 
@@ -108,11 +116,19 @@ impl Explain for DebianError {
                 "refresh the pins with `akb lock`; without --locked, `akb build` does so itself".into(),
             ),
             Self::Offline { .. } => Some("run the same once without --offline".into()),
-            Self::OtherPackage { .. } | Self::Path { .. } => Some("refresh the pins with `akb lock`".into()),
+            Self::OtherPackage { .. } | Self::Path { .. } | Self::Version { .. } => {
+                Some("refresh the pins with `akb lock`".into())
+            }
             Self::Incomplete { missing } => {
                 Some(format!("add {missing} to [inputs] packages in akb.toml, then run `akb lock`"))
             }
-            Self::Version { .. } => Some("refresh the pins with `akb lock`".into()),
+            // The client's own hints name options of Python's indexes.
+            Self::Net(error) if error.is_integrity() => Some(
+                "do not use this file; fetch from another mirror: --debian-mirror URL; nothing of it was kept".into(),
+            ),
+            Self::Net(NetError::Connect { .. } | NetError::Timeout { .. }) => Some(
+                "check the network, or name a mirror with --debian-mirror URL or AKB_DEBIAN_MIRROR; finished and partial downloads are kept, so run the same again".into(),
+            ),
             Self::Net(error) => error.hint(),
             Self::Unpack { source, .. } => source.hint(),
             Self::Cache(error) => error.hint(),
@@ -123,8 +139,11 @@ impl Explain for DebianError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Address(_) | Self::SuiteName(_) | Self::NoPython { .. } | Self::Incomplete { .. } => ExitCode::Usage,
-            Self::Closure { .. } => ExitCode::Usage,
+            Self::Address(_)
+            | Self::SuiteName(_)
+            | Self::NoPython { .. }
+            | Self::Incomplete { .. }
+            | Self::Closure { .. } => ExitCode::Usage,
             Self::Signature { .. }
             | Self::Release { .. }
             | Self::OtherSuite { .. }
@@ -150,9 +169,9 @@ fn closure_hint(error: &ClosureError) -> Option<String> {
         ClosureError::Unknown { similar, .. } if !similar.is_empty() => {
             Some(format!("did you mean {}? ([inputs] packages in akb.toml)", similar.join(" or ")))
         }
-        ClosureError::Unknown { name, .. } | ClosureError::Unmet { relation: name, .. } => {
-            Some(format!("the suite may be in transition: try again later, name another suite, or leave {name} out in akb.toml"))
-        }
+        ClosureError::Unknown { name, .. } | ClosureError::Unmet { relation: name, .. } => Some(format!(
+            "the suite may be in transition: try again later, name another suite, or leave {name} out in akb.toml"
+        )),
         ClosureError::Conflict { left, right, .. } => {
             Some(format!("keep only one of {left} and {right} in [inputs] packages in akb.toml"))
         }

@@ -112,7 +112,9 @@ impl Wish {
     /// All wishes, as relations.
     pub fn relations(&self) -> Vec<String> {
         let python = self.python.short();
-        let mut wishes = vec![format!("python{python}"), "libc6".to_owned()];
+        // Wheels may count on libstdc++ and libgcc_s (PEP 600), which Python itself does not need.
+        let mut wishes: Vec<String> = ["libc6", "libgcc-s1", "libstdc++6"].map(str::to_owned).into();
+        wishes.push(format!("python{python}"));
         if self.compiles {
             wishes.extend(["gcc", "libc6-dev", "pkgconf"].map(str::to_owned));
             wishes.push(format!("libpython{python}-dev"));
@@ -132,9 +134,10 @@ pub fn covers(wish: &Wish, pins: &[Pin]) -> bool {
             && pins.iter().any(|pin| pin.package == relation.name && relation.allows(&pin.version))
     };
     let wishes = wish.relations();
-    wishes.iter().filter(|wish| !wish.trim().starts_with('-')).all(|wish| {
-        relation::parse(wish).is_ok_and(|groups| groups.iter().all(|group| group.iter().any(has)))
-    })
+    wishes
+        .iter()
+        .filter(|wish| !wish.trim().starts_with('-'))
+        .all(|wish| relation::parse(wish).is_ok_and(|groups| groups.iter().all(|group| group.iter().any(has))))
 }
 
 impl Pin {
@@ -176,7 +179,7 @@ pub fn resolve(wish: &Wish, archive: &Archive<'_>, trust: &Trust<'_>) -> Result<
 }
 
 fn pins(wish: &Wish, index: &Index<'_>, suite: &str) -> Result<Vec<Pin>, DebianError> {
-    let failed = |source: ClosureError| DebianError::Closure { suite: suite.to_owned(), source };
+    let failed = |source: ClosureError| DebianError::Closure { suite: suite.to_owned(), source: Box::new(source) };
     let wishes = wish.relations();
     let packages = closure::closure(index, &wishes, arch::port(wish.arch).name).map_err(failed)?;
     packages

@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for text in ["a (", "a (2)", "a (~ 2)", "a (>= )", "a [amd64]", "a <!nocheck>", "a b", "a:", ":b", "(>= 1)", "a | "] {
+        for text in
+            ["a (", "a (2)", "a (~ 2)", "a (>= )", "a [amd64]", "a <!nocheck>", "a b", "a:", ":b", "(>= 1)", "a | "]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

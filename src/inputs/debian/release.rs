@@ -84,8 +84,7 @@ fn file(row: &str) -> Option<(&str, (u64, Sha256))> {
 
 /// Reads `Fri, 06 Nov 2026 08:08:01 UTC` (RFC 2822 with the zone that archives use).
 fn date(text: &str) -> Option<SystemTime> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.split_once(", ").map_or(text, |(_, rest)| rest).split_whitespace();
     let day: u64 = words.next()?.parse().ok()?;
     let name = words.next()?;
@@ -149,7 +148,9 @@ mod tests {
         ] {
             assert_eq!(date(text), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "Fri, 06 Nov 2026 08:08:01 CET", "Fri, 06 Nov 2026 08:08 UTC", "06 Nov 99999999999 08:08:01 UTC"] {
+        for text in
+            ["", "Fri, 06 Nov 2026 08:08:01 CET", "Fri, 06 Nov 2026 08:08 UTC", "06 Nov 99999999999 08:08:01 UTC"]
+        {
             assert_eq!(date(text), None, "{text}");
         }
     }

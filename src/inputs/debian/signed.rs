@@ -1,4 +1,4 @@
-//! The OpenPGP cleartext signature of an `InRelease` file (RFC 9580, sections 7 and 12), strictly: exactly
+//! The `OpenPGP` cleartext signature of an `InRelease` file (RFC 9580, sections 7 and 12), strictly: exactly
 //! one signed block, nothing before or behind it, and only the text that was signed comes out.
 
 use std::io::Cursor;
@@ -172,9 +172,10 @@ fn primary_fits(certificate: &SignedPublicKey, made: &Signature, now: SystemTime
                 && signature.verify_certification(key, pgp::types::Tag::UserId, &user.id).is_ok()
         })
     });
-    let direct = certificate.details.direct_signatures.iter().filter(|signature| {
-        is_by(signature, key) && strong(signature.hash_alg()) && signature.verify_key(key).is_ok()
-    });
+    let direct =
+        certificate.details.direct_signatures.iter().filter(|signature| {
+            is_by(signature, key) && strong(signature.hash_alg()) && signature.verify_key(key).is_ok()
+        });
     let latest = users.chain(direct).max_by_key(|signature| created(signature)).ok_or("key without self-signature")?;
     alive(key, latest, made, now)
 }

@@ -39,7 +39,9 @@ pub(super) fn release(suite: &str, archive: &Archive<'_>, trust: &Trust<'_>) -> 
     }
     let named = || suite.to_owned();
     let message = archive.text(&format!("dists/{suite}/InRelease"), RELEASE_LIMIT).map_err(|error| match error {
-        DebianError::Net(source) if is_gone(&source) => DebianError::NoSuite { suite: named(), source },
+        DebianError::Net(source) if is_gone(&source) => {
+            DebianError::NoSuite { suite: named(), source: Box::new(source) }
+        }
         error => error,
     })?;
     let text = trust
@@ -94,9 +96,18 @@ pub(super) fn packages(
                 format!("dists/{suite}/{plain}{end}")
             };
             let name = format!("{suite}-{part}-Packages{end}");
-            let file = archive.file(&path, &FileId { name, size: Some(*size), sha256: *sha256 })?;
-            unpack(&file, end, unpacked)
-                .map_err(|problem| DebianError::Index { suite: suite.to_owned(), problem: format!("{plain}{end}: {problem}") })
+            let file = archive.file(&path, &FileId { name, size: Some(*size), sha256: *sha256 });
+            let file = file.map_err(|error| match error {
+                DebianError::Net(error) if is_gone(&error) => DebianError::Index {
+                    suite: suite.to_owned(),
+                    problem: format!("{error}, though the suite's release names it"),
+                },
+                error => error,
+            })?;
+            unpack(&file, end, unpacked).map_err(|problem| DebianError::Index {
+                suite: suite.to_owned(),
+                problem: format!("{plain}{end}: {problem}"),
+            })
         })
         .collect()
 }

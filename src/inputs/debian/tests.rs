@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -17,6 +18,8 @@ use crate::net::{Net, NetConfig};
 use crate::report::{Event, Reporter, Silent};
 use crate::tree::walk;
 
+/// Name, fields, files (path, text).
+type Package<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// An archive on this machine.
@@ -49,7 +52,7 @@ impl Server {
     }
 
     /// Publishes a suite, signed on day 10 and valid until day 15, whose packages are these (name, fields, files).
-    fn publish(&self, suite: &str, codename: &str, packages: &[(&str, &str, &[(&str, &str)])]) {
+    fn publish(&self, suite: &str, codename: &str, packages: &[Package<'_>]) {
         let mut index = String::new();
         for (name, fields, files) in packages {
             let version = if *name == "libc6" { "2.43-7" } else { "3.14.8~rc1-1" };
@@ -57,7 +60,7 @@ impl Server {
             let deb = deb(&control, files);
             let path = format!("pool/main/{name}_{version}_amd64.deb");
             let (size, digest) = (deb.len(), Sha256::of(&deb).hex());
-            index += &format!("{control}{fields}Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n");
+            writeln!(index, "{control}{fields}Filename: {path}\nSize: {size}\nSHA256: {digest}\n").unwrap();
             self.put(&path, deb);
         }
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -107,11 +110,8 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
 /// A package as dpkg-deb writes them, uncompressed.
 fn deb(control: &str, files: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
-    let members = [
-        ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar", tar(&[("control", control)])),
-        ("data.tar", tar(files)),
-    ];
+    let members =
+        [("debian-binary", b"2.0\n".to_vec()), ("control.tar", tar(&[("control", control)])), ("data.tar", tar(files))];
     for (name, content) in members {
         bytes.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).bytes());
         bytes.extend(&content);
@@ -122,14 +122,23 @@ fn deb(control: &str, files: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-const PYTHON: (&str, &str, &[(&str, &str)]) = (
+const PYTHON: Package<'_> = (
     "python3.14",
     "Depends: libc6 (>= 2.40), debconf\nMulti-Arch: allowed\n",
-    &[("usr/bin/python3.14", "python"), ("usr/lib/python3.14/os.py", "os"), ("usr/share/doc/python3.14/copyright", "c")],
+    &[
+        ("usr/bin/python3.14", "python"),
+        ("usr/lib/python3.14/os.py", "os"),
+        ("usr/share/doc/python3.14/copyright", "c"),
+    ],
 );
-const LIBC: (&str, &str, &[(&str, &str)]) =
-    ("libc6", "", &[("usr/lib64/ld-linux-x86-64.so.2", "ld"), ("lib/x86_64-linux-gnu/libc.so.6", "libc"), ("var/x", "x")]);
-const GCC: (&str, &str, &[(&str, &str)]) = ("gcc", "Depends: libc6\n", &[("usr/bin/gcc", "gcc")]);
+const LIBC: Package<'_> = (
+    "libc6",
+    "",
+    &[("usr/lib64/ld-linux-x86-64.so.2", "ld"), ("lib/x86_64-linux-gnu/libc.so.6", "libc"), ("var/x", "x")],
+);
+const LIBGCC: Package<'_> = ("libgcc-s1", "", &[]);
+const LIBSTDCXX: Package<'_> = ("libstdc++6", "", &[]);
+const GCC: Package<'_> = ("gcc", "Depends: libc6\n", &[("usr/bin/gcc", "gcc")]);
 
 struct Place {
     server: Server,
@@ -148,7 +157,7 @@ impl Place {
 
     fn with_forky() -> Self {
         let place = Self::new();
-        place.server.publish("testing", "forky", &[PYTHON, LIBC, GCC]);
+        place.server.publish("testing", "forky", &[PYTHON, LIBC, LIBGCC, LIBSTDCXX, GCC]);
         place
     }
 
@@ -188,9 +197,12 @@ fn names(resolved: &Resolved) -> Vec<&str> {
 fn pins_become_a_tree() {
     let place = Place::with_forky();
     let resolved = place.resolve(&wish(Some("testing"), &["gcc"])).unwrap();
-    assert_eq!((resolved.suite.as_str(), names(&resolved)), ("forky", vec!["gcc", "libc6", "python3.14"]));
+    assert_eq!(
+        (resolved.suite.as_str(), names(&resolved)),
+        ("forky", vec!["gcc", "libc6", "libgcc-s1", "libstdc++6", "python3.14"])
+    );
     let inputs = place.realise(&resolved, 2).unwrap();
-    assert_eq!(inputs.description, "debian forky, 3 packages");
+    assert_eq!(inputs.description, "debian forky, 5 packages");
     assert_eq!(inputs.target.python.to_string(), "3.14.8");
     assert_eq!(inputs.target.platform.to_string(), "x86_64-manylinux_2_43");
     let text = |path: &str| fs::read_to_string(inputs.locate(Path::new(path)).unwrap()).unwrap();
@@ -274,7 +286,15 @@ fn other_bytes_are_refused() {
 fn paths_stay_in_the_pool() {
     let place = Place::with_forky();
     let resolved = place.resolve(&wish(Some("forky"), &[])).unwrap();
-    for file in ["https://evil.invalid/x.deb", "//evil.invalid/x.deb", "/x.deb", "pool/../x.deb", "pool//x.deb", "pool/x?y", "x.deb"] {
+    for file in [
+        "https://evil.invalid/x.deb",
+        "//evil.invalid/x.deb",
+        "/x.deb",
+        "pool/../x.deb",
+        "pool//x.deb",
+        "pool/x?y",
+        "x.deb",
+    ] {
         let mut changed = resolved.clone();
         changed.pins[0].file = file.to_owned();
         assert!(matches!(place.realise(&changed, 1), Err(DebianError::Path { .. })), "{file}");
@@ -285,7 +305,7 @@ fn paths_stay_in_the_pool() {
 fn two_packages_cannot_have_one_file() {
     let place = Place::new();
     let twin = ("twin", "", &[("usr/bin/gcc", "other")][..]);
-    place.server.publish("testing", "forky", &[PYTHON, LIBC, GCC, twin]);
+    place.server.publish("testing", "forky", &[PYTHON, LIBC, LIBGCC, LIBSTDCXX, GCC, twin]);
     let resolved = place.resolve(&wish(Some("forky"), &["gcc", "twin"])).unwrap();
     let error = place.realise(&resolved, 2).unwrap_err();
     assert!(matches!(error, DebianError::Unpack { .. }), "{error}");

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use super::archive::Archive;
 use super::arch::Port;
+use super::archive::Archive;
 use super::error::DebianError;
 use super::{LAYOUT, Pin};
 use crate::digest::Sha256;
@@ -59,10 +59,7 @@ const FILES: &[(&str, &str)] = &[
     ("group", "root:x:0:\nnogroup:x:65534:\n"),
     ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"),
-    (
-        "passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    ),
+    ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
 ];
 
 /// The hash of all that the tree depends on: the packages' files and this module's rules.
@@ -82,7 +79,7 @@ pub(super) fn build(pins: &[Pin], port: &Port, archive: &Archive<'_>, jobs: usiz
 
 fn unpack(pin: &Pin, file: &Path, folder: &Path) -> Result<(), DebianError> {
     let control = unpack::deb(file, folder, &Limits::default())
-        .map_err(|source| DebianError::Unpack { package: pin.package.clone(), source })?;
+        .map_err(|source| DebianError::Unpack { package: pin.package.clone(), source: Box::new(source) })?;
     let field = |name: &str| {
         let mut lines = control.text.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()

@@ -30,8 +30,7 @@ fn compare_part(left: &str, right: &str) -> Ordering {
         let (right_text, right_rest) = take(right, |byte| !byte.is_ascii_digit());
         let (left_number, left_rest) = take(left_rest, |byte| byte.is_ascii_digit());
         let (right_number, right_rest) = take(right_rest, |byte| byte.is_ascii_digit());
-        let order =
-            compare_text(left_text, right_text).then_with(|| compare_numbers(left_number, right_number));
+        let order = compare_text(left_text, right_text).then_with(|| compare_numbers(left_number, right_number));
         if order.is_ne() {
             return order;
         }
@@ -73,9 +72,34 @@ mod tests {
 
     /// Ascending; the pairs of dpkg's own tests and of deb-version(7).
     const ASCENDING: &[&str] = &[
-        "0~~", "0~~a", "0~", "0", "0.1", "1.0~beta1~svn1245", "1.0~beta1", "1.0", "1.0-0ubuntu1", "1.0-1~bpo12+1", "1.0-1",
-        "1.0-1+b1", "1.0-1.1", "1.0-2", "1.0-10", "1.0a", "1.0+dfsg", "1.0.1", "1.2.3", "1.10", "2.43-7", "3.15.0~rc1-1",
-        "3.15.0-1", "1:0", "1:0.5", "4:16.1.0-3~", "4:16.1.0-3", "10:0",
+        "0~~",
+        "0~~a",
+        "0~",
+        "0",
+        "0.1",
+        "1.0~beta1~svn1245",
+        "1.0~beta1",
+        "1.0",
+        "1.0-0ubuntu1",
+        "1.0-1~bpo12+1",
+        "1.0-1",
+        "1.0-1+b1",
+        "1.0-1.1",
+        "1.0-2",
+        "1.0-10",
+        "1.0a",
+        "1.0+dfsg",
+        "1.0.1",
+        "1.2.3",
+        "1.10",
+        "2.43-7",
+        "3.15.0~rc1-1",
+        "3.15.0-1",
+        "1:0",
+        "1:0.5",
+        "4:16.1.0-3~",
+        "4:16.1.0-3",
+        "10:0",
     ];
 
     #[test]
@@ -96,7 +120,9 @@ mod tests {
 
     #[test]
     fn upstream_part() {
-        for (version, expected) in [("3.14.8-1", "3.14.8"), ("1:2-3-4", "2-3"), ("3.15.0~rc1-1", "3.15.0~rc1"), ("7", "7")] {
+        for (version, expected) in
+            [("3.14.8-1", "3.14.8"), ("1:2-3-4", "2-3"), ("3.15.0~rc1-1", "3.15.0~rc1"), ("7", "7")]
+        {
             assert_eq!(upstream(version), expected);
         }
     }

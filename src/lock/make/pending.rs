@@ -1,6 +1,7 @@
 //! The file of a version that only the recipe names.
 
 use super::MakeError;
+use crate::lock::is_wheel;
 use crate::lock::resolve::{World, choose};
 use crate::plan::{Origin, Plan, RemoteFile};
 use crate::recipe::{Applied, Pending};
@@ -14,15 +15,15 @@ pub fn complete(applied: Applied, world: &World<'_>) -> Result<Plan, MakeError> 
 }
 
 fn find(pending: &Pending, world: &World<'_>) -> Result<Origin, MakeError> {
-    let mut offers = world.source.offers(&pending.name).map_err(|error| MakeError::Source {
-        package: pending.name.clone(),
-        error,
-    })?;
+    let mut offers = world
+        .source
+        .offers(&pending.name)
+        .map_err(|error| MakeError::Source { package: pending.name.clone(), error })?;
     if let Some(file) = &pending.file {
         offers.retain(|offer| offer.file == *file);
     }
     if pending.from_source {
-        offers.retain(|offer| !offer.file.ends_with(".whl"));
+        offers.retain(|offer| !is_wheel(&offer.file));
     }
     let (found, offered) = choose(world, &pending.name, &pending.version, offers);
     let what = if pending.from_source { "source distribution of " } else { "" };
@@ -34,7 +35,7 @@ fn find(pending: &Pending, world: &World<'_>) -> Result<Origin, MakeError> {
         platform: world.target.platform.to_string(),
         offered,
     })?;
-    let is_wheel = file.name.ends_with(".whl");
+    let wheel = is_wheel(&file.name);
     let remote = RemoteFile { file, url: None, index: None, subdirectory: None };
-    Ok(if is_wheel { Origin::Wheel(remote) } else { Origin::Sdist(remote) })
+    Ok(if wheel { Origin::Wheel(remote) } else { Origin::Sdist(remote) })
 }

@@ -73,7 +73,7 @@ fn package(file: &str) -> Package {
     let mut parts = file.split('-');
     let name = parts.next().unwrap().to_owned();
     let version = Some(parts.next().unwrap().trim_end_matches(".tar.gz").to_owned());
-    let origin = if file.ends_with(".whl") { Origin::Wheel(remote(file)) } else { Origin::Sdist(remote(file)) };
+    let origin = if crate::lock::is_wheel(file) { Origin::Wheel(remote(file)) } else { Origin::Sdist(remote(file)) };
     Package { name, version, origin }
 }
 
@@ -90,8 +90,15 @@ fn made_with(
 ) -> Result<Sidecar, MakeError> {
     let recipe = Recipe::parse(recipe, Path::new("akb.toml")).unwrap();
     let (source, also_locked) = (Sha256::of(b""), BTreeMap::new());
-    let request =
-        Request { plan, recipe: &recipe, source, also_locked: &also_locked, previous, exclude_newer: None, inputs: None };
+    let request = Request {
+        plan,
+        recipe: &recipe,
+        source,
+        also_locked: &also_locked,
+        previous,
+        exclude_newer: None,
+        inputs: None,
+    };
     make(&request, &Memory::new(index), sources, &Silent)
 }
 
@@ -179,7 +186,8 @@ fn dynamic_requirements_can_change_the_choice_and_leave_nothing_behind() {
 fn the_recipe_adds_build_requirements() {
     let sources = Fake::of(&[("a 1", &["setuptools"], &[])]);
     let plan = Plan { target: target(), packages: vec![package("a-1.tar.gz")] };
-    let sidecar = made_with(&plan, "[package.a]\nbuild-requires = [\"wheel\", \"setuptools<81\"]", None, &INDEX, &sources);
+    let sidecar =
+        made_with(&plan, "[package.a]\nbuild-requires = [\"wheel\", \"setuptools<81\"]", None, &INDEX, &sources);
     insta::assert_snapshot!(shown(&sidecar.unwrap()), @r"
     a 1 sdist <- setuptools 80.9, wheel 0.45
     --
@@ -203,11 +211,8 @@ fn a_previous_lock_is_kept_where_it_fits() {
 #[test]
 fn git_and_local_sources_are_built_too() {
     let sources = Fake::of(&[("oci 0.0.14", &["setuptools"], &[]), ("app", &["oci"], &[])]);
-    let git = Origin::Git {
-        repository: "https://git.invalid/oci".to_owned(),
-        revision: "c".repeat(40),
-        subdirectory: None,
-    };
+    let git =
+        Origin::Git { repository: "https://git.invalid/oci".to_owned(), revision: "c".repeat(40), subdirectory: None };
     let packages = vec![
         Package { name: "app".to_owned(), version: None, origin: Origin::Editable { path: ".".to_owned() } },
         Package { name: "oci".to_owned(), version: Some("0.0.14".to_owned()), origin: git },
@@ -240,7 +245,10 @@ fn failures_name_the_package_and_the_way_out() {
     narrow the choice: [package.a] build-requires = ["…==…"], or another version of it
     "#);
     let broken = made(&["a-1.tar.gz"], &INDEX, &Fake::default()).unwrap_err();
-    assert_eq!((broken.to_string().as_str(), broken.output()), ("build requirements of a 1: setup.py fell over", Some("Traceback")));
+    assert_eq!(
+        (broken.to_string().as_str(), broken.output()),
+        ("build requirements of a 1: setup.py fell over", Some("Traceback"))
+    );
 }
 
 #[test]
@@ -248,13 +256,16 @@ fn pending_replacements_come_from_the_index() {
     let recipe = |text: &str| Recipe::parse(text, Path::new("akb.toml")).unwrap();
     let plan = Plan { target: target(), packages: vec![package("oci-0.0.14.tar.gz")] };
     let apply = |text: &str| recipe(text).apply(plan.clone(), &BTreeSet::new()).unwrap();
-    let index = Memory::new(&["oci-0.0.15.tar.gz", "oci-0.0.15-py3-none-any.whl yanked", "oci-0.0.16-py3-none-any.whl <3.14"]);
+    let index =
+        Memory::new(&["oci-0.0.15.tar.gz", "oci-0.0.15-py3-none-any.whl yanked", "oci-0.0.16-py3-none-any.whl <3.14"]);
     let (target, empty, none) = (target(), BTreeMap::new(), BTreeMap::new());
     let world = World { source: &index, target: &target, own: &empty, preferred: &none, exclude_newer: None };
-    let file = |applied: Applied| complete(applied, &world).map(|plan| match &plan.packages[0].origin {
-        Origin::Wheel(remote) | Origin::Sdist(remote) => remote.file.name.clone(),
-        other => other.kind().to_owned(),
-    });
+    let file = |applied: Applied| {
+        complete(applied, &world).map(|plan| match &plan.packages[0].origin {
+            Origin::Wheel(remote) | Origin::Sdist(remote) => remote.file.name.clone(),
+            other => other.kind().to_owned(),
+        })
+    };
     assert_eq!(file(apply("[package.oci]\nversion = \"0.0.15\"")).unwrap(), "oci-0.0.15.tar.gz");
     let exact = apply("[package.oci]\nversion = \"0.0.15\"\nfile = \"oci-0.0.15-py3-none-any.whl\"");
     assert_eq!(file(exact).unwrap(), "oci-0.0.15-py3-none-any.whl");

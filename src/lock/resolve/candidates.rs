@@ -7,6 +7,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 
 use super::{Choice, Offer, Own, Setting, requirement::is_small};
 use crate::digest::Sha256;
+use crate::lock::is_wheel;
 use crate::lock::names::{SdistName, WheelName};
 use crate::plan::FileId;
 
@@ -68,7 +69,7 @@ struct Rank {
 }
 
 fn fit(setting: &Setting<'_>, name: &str, offer: &Offer) -> Result<(Version, Sha256, Rank), &'static str> {
-    let (version, rank) = if offer.file.ends_with(".whl") {
+    let (version, rank) = if is_wheel(&offer.file) {
         let wheel = WheelName::parse(&offer.file).map_err(|_| "named against the specification")?;
         if wheel.name != name {
             return Err("of another project");

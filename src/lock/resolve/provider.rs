@@ -74,9 +74,11 @@ pub(super) fn solve(world: &World<'_>, package: &str, requirements: &[String]) -
         steps: Cell::new(0),
     };
     match pubgrub::resolve(&provider, Node::Root(package.to_owned()), no_version()) {
-        Ok(selected) => provider.resolution(selected.iter().map(|(node, version)| (node.clone(), version.clone())).collect()),
+        Ok(selected) => {
+            provider.resolution(selected.iter().map(|(node, version)| (node.clone(), version.clone())).collect())
+        }
         Err(PubGrubError::NoSolution(error)) => {
-            let explanation = conflict::explain(error.into(), &provider);
+            let explanation = conflict::explain(error, &provider);
             Err(ResolveError::Conflict { package: package.to_owned(), explanation })
         }
         Err(
@@ -138,7 +140,8 @@ impl Provider<'_> {
             _ => world.source.offers(name).map_err(ResolveError::Source)?,
         };
         if world.exclude_newer.is_some() && offers.iter().any(|offer| offer.uploaded.is_none()) {
-            let note = format!("the index does not say when files of {name} were uploaded: exclude-newer is not applied");
+            let note =
+                format!("the index does not say when files of {name} were uploaded: exclude-newer is not applied");
             self.notes.borrow_mut().push(note);
         }
         let known = Rc::new(candidates(&self.setting, name, offers, own));
@@ -182,7 +185,8 @@ impl Provider<'_> {
     /// Yanked files count where a requirement of the root names exactly their version (PEP 592).
     fn is_offered(&self, name: &str, version: &Version, candidate: &Candidate) -> bool {
         let asked = |wanted: &Wanted| wanted.name == name && wanted.exact.as_ref() == Some(version);
-        !candidate.yanked || self.setting.world.preferred.get(name).is_some_and(|text| *text == version.to_string())
+        !candidate.yanked
+            || self.setting.world.preferred.get(name).is_some_and(|text| *text == version.to_string())
             || self.roots.iter().any(asked)
     }
 }
@@ -204,7 +208,9 @@ impl DependencyProvider for Provider<'_> {
         let Some(name) = node.name() else { return Ok(Some(no_version())) };
         let known = self.known(name)?;
         let fits = |version: &&Version| range.contains(version);
-        if let Some(version) = known.preferred.as_ref().filter(fits).filter(|version| known.versions.contains_key(version)) {
+        if let Some(version) =
+            known.preferred.as_ref().filter(fits).filter(|version| known.versions.contains_key(version))
+        {
             return Ok(Some(version.clone()));
         }
         let offered = known.versions.iter().filter(|(version, candidate)| self.is_offered(name, version, candidate));
@@ -227,10 +233,11 @@ impl DependencyProvider for Provider<'_> {
         let Some(candidate) = known.versions.get(version) else {
             return Ok(Dependencies::Unavailable("the index no longer has it".to_owned()));
         };
-        let requires = match self.setting.world.source.requires(name, &candidate.choice).map_err(ResolveError::Source)? {
-            Requires::Known(requires) => requires,
-            Requires::Unusable(reason) => return Ok(Dependencies::Unavailable(reason)),
-        };
+        let requires =
+            match self.setting.world.source.requires(name, &candidate.choice).map_err(ResolveError::Source)? {
+                Requires::Known(requires) => requires,
+                Requires::Unusable(reason) => return Ok(Dependencies::Unavailable(reason)),
+            };
         let wanted = match requires.iter().map(|text| Wanted::parse(text)).collect::<Result<Vec<_>, _>>() {
             Ok(wanted) => wanted,
             Err(error) => return Ok(Dependencies::Unavailable(error.to_string())),

@@ -49,7 +49,8 @@ pub(crate) fn check(text: &str) -> Result<(), NotARequirement> {
 impl Wanted {
     /// Reads one requirement.
     pub(super) fn parse(text: &str) -> Result<Self, NotARequirement> {
-        let wrong = |reason: &str| NotARequirement { found: text.chars().take(200).collect(), reason: reason.to_owned() };
+        let wrong =
+            |reason: &str| NotARequirement { found: text.chars().take(200).collect(), reason: reason.to_owned() };
         if text.len() > LONGEST || text.matches('(').count() > DEEPEST {
             return Err(wrong("it is too long or nested too deep"));
         }
@@ -153,15 +154,30 @@ mod tests {
             ("==1.0a1", ["1.0a1", "1a1"], ["1.0", "1.0a2"]),
             ("==1.0.dev3", ["1.0.dev3", "1.dev3"], ["1.0.dev4", "1.0"]),
         ] {
-            yes.iter().for_each(|version| assert!(takes(specifier, version), "{specifier} {version}"));
-            no.iter().for_each(|version| assert!(!takes(specifier, version), "{specifier} {version}"));
+            for (yes, no) in yes.into_iter().zip(no) {
+                assert!(takes(specifier, yes), "{specifier} {yes}");
+                assert!(!takes(specifier, no), "{specifier} {no}");
+            }
         }
     }
 
     #[test]
     fn refuses_what_could_only_harm() {
         let deep = format!("a; {}python_version>'3'{}", "(".repeat(100), ")".repeat(100));
-        for text in ["", "a b", "a>=", "a-\u{1760}", "a-[x]", "a[b-]", "a[b-\u{1760}]", "a[b-", "a[b,c-", &deep, "a~=1.18446744073709551615", "a==1.post18446744073709551615"] {
+        for text in [
+            "",
+            "a b",
+            "a>=",
+            "a-\u{1760}",
+            "a-[x]",
+            "a[b-]",
+            "a[b-\u{1760}]",
+            "a[b-",
+            "a[b,c-",
+            &deep,
+            "a~=1.18446744073709551615",
+            "a==1.post18446744073709551615",
+        ] {
             assert!(Wanted::parse(text).is_err(), "{text}");
         }
     }

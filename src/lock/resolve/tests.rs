@@ -22,11 +22,15 @@ impl Memory {
                 sha256: (!words.contains(&"nohash")).then(|| Sha256::of(file.as_bytes())),
                 file,
                 size: Some(1),
-                requires_python: words.iter().find(|word| word.starts_with(['>', '<', '='])).map(|word| (*word).to_owned()),
+                requires_python: words
+                    .iter()
+                    .find(|word| word.starts_with(['>', '<', '=']))
+                    .map(|word| (*word).to_owned()),
                 yanked: words.contains(&"yanked"),
                 uploaded: words.iter().find_map(|word| word.strip_prefix('@')).map(str::to_owned),
             };
-            let requires = requires.split(",,").map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect();
+            let requires =
+                requires.split(",,").map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect();
             (name, offer, requires)
         });
         Self { files: files.collect(), asked: RefCell::default() }
@@ -52,7 +56,8 @@ impl Source for Memory {
             Choice::Own(version) => format!("own-{name}-{version}"),
             Choice::File(file) => file.name.clone(),
         };
-        let requires = self.files.iter().find(|(_, offer, _)| offer.file == file).map(|(.., requires)| requires.clone());
+        let requires =
+            self.files.iter().find(|(_, offer, _)| offer.file == file).map(|(.., requires)| requires.clone());
         match requires.unwrap_or_default() {
             broken if broken == ["broken"] => Ok(Requires::Unusable("its metadata is broken".to_owned())),
             requires => Ok(Requires::Known(requires)),
@@ -103,7 +108,14 @@ fn chosen(index: &[&str], requirements: &[&str]) -> Vec<String> {
 
 #[test]
 fn takes_the_newest_release_and_what_it_needs() {
-    let index = ["a-1.0-py3-none-any.whl", "a-1.10-py3-none-any.whl : b>=2 ,, c", "a-1.9-py3-none-any.whl", "b-1-py3-none-any.whl", "b-2-py3-none-any.whl", "c-1.tar.gz"];
+    let index = [
+        "a-1.0-py3-none-any.whl",
+        "a-1.10-py3-none-any.whl : b>=2 ,, c",
+        "a-1.9-py3-none-any.whl",
+        "b-1-py3-none-any.whl",
+        "b-2-py3-none-any.whl",
+        "c-1.tar.gz",
+    ];
     assert_eq!(chosen(&index, &["A"]), ["a-1.10-py3-none-any.whl", "b-2-py3-none-any.whl", "c-1.tar.gz"]);
     assert_eq!(chosen(&index, &["a<1.10"]), ["a-1.9-py3-none-any.whl"]);
     assert_eq!(chosen(&index, &[]), [""; 0]);
@@ -168,7 +180,12 @@ fn follows_markers_and_extras() {
 
 #[test]
 fn an_extra_is_of_the_chosen_version() {
-    let index = ["a-2-py3-none-any.whl : b>=2; extra=='x'", "a-1-py3-none-any.whl : b<2; extra=='x'", "b-2-py3-none-any.whl", "b-1-py3-none-any.whl"];
+    let index = [
+        "a-2-py3-none-any.whl : b>=2; extra=='x'",
+        "a-1-py3-none-any.whl : b<2; extra=='x'",
+        "b-2-py3-none-any.whl",
+        "b-1-py3-none-any.whl",
+    ];
     assert_eq!(chosen(&index, &["a[x]", "a<2"]), ["a-1-py3-none-any.whl", "b-1-py3-none-any.whl"]);
     assert_eq!(chosen(&index, &["a[x]", "b<2"]), ["a-1-py3-none-any.whl", "b-1-py3-none-any.whl"]);
 }
@@ -211,7 +228,10 @@ fn a_package_from_git_is_never_looked_up() {
     let index = Memory::new(&["mine-2.0-py3-none-any.whl"]);
     assert_eq!(case.run(&index, &["mine"]).unwrap().packages["mine"].choice, Choice::Own("1.0".to_owned()));
     assert!(matches!(case.run(&index, &["mine>=2"]), Err(ResolveError::Conflict { .. })));
-    assert_eq!(case.run(&index, &["mine @ https://git.invalid/x"]).unwrap().packages["mine"].version.to_string(), "1.0");
+    assert_eq!(
+        case.run(&index, &["mine @ https://git.invalid/x"]).unwrap().packages["mine"].version.to_string(),
+        "1.0"
+    );
     assert!(index.asked.borrow().is_empty());
 }
 
@@ -235,7 +255,8 @@ fn exclude_newer_counts_where_the_index_says_when() {
 
 #[test]
 fn conflicts_are_told_in_sentences() {
-    let index = ["a-1-py3-none-any.whl : c>=2", "b-1-py3-none-any.whl : c<2", "c-1-py3-none-any.whl", "c-2-py3-none-any.whl"];
+    let index =
+        ["a-1-py3-none-any.whl : c>=2", "b-1-py3-none-any.whl : c<2", "c-1-py3-none-any.whl", "c-2-py3-none-any.whl"];
     let case = Case::default();
     insta::assert_snapshot!(case.fails(&index, &["a", "b"]), @r#"
     no set of packages can build app: Because a depends on c >=2 and b 1 depends on c <2, b 1, a * are incompatible.

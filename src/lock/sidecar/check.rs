@@ -13,7 +13,9 @@ use crate::recipe::Pending;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Drift {
     /// Made for another interpreter or platform.
-    #[error("akb.lock is for Python {locked_python} on {locked_platform}, this build is for Python {python} on {platform}")]
+    #[error(
+        "akb.lock is for Python {locked_python} on {locked_platform}, this build is for Python {python} on {platform}"
+    )]
     Target {
         /// Of the lock.
         locked_python: String,
@@ -134,8 +136,10 @@ impl Sidecar {
 
     /// The packages that differ between `plan` and this lock, sorted by name.
     pub fn differences(&self, plan: &Plan) -> Vec<Difference> {
-        let locked: BTreeMap<&str, &Locked> = self.packages.iter().map(|locked| (locked.name.as_str(), locked)).collect();
-        let planned: BTreeMap<&str, &Package> = plan.packages.iter().map(|package| (package.name.as_str(), package)).collect();
+        let locked: BTreeMap<&str, &Locked> =
+            self.packages.iter().map(|locked| (locked.name.as_str(), locked)).collect();
+        let planned: BTreeMap<&str, &Package> =
+            plan.packages.iter().map(|package| (package.name.as_str(), package)).collect();
         let mut names: Vec<&str> = locked.keys().chain(planned.keys()).copied().collect();
         names.sort_unstable();
         names.dedup();
@@ -157,7 +161,8 @@ impl Sidecar {
 
     /// What this lock says of a package that the recipe takes from the index.
     pub fn origin_of(&self, pending: &Pending) -> Option<Origin> {
-        let locked = self.package(&pending.name).filter(|locked| locked.version.as_deref() == Some(&pending.version))?;
+        let locked =
+            self.package(&pending.name).filter(|locked| locked.version.as_deref() == Some(&pending.version))?;
         let file = locked.content.file()?;
         let wanted = pending.file.as_ref().is_none_or(|name| *name == file.name)
             && !(pending.from_source && matches!(locked.content, Content::Wheel(_)));

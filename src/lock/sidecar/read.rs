@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::{Content, InputPins, LocalKind, Locked, Reference, Sidecar, VERSION};
 use crate::digest::Sha256;
-use crate::inputs::debian::Pin;
 use crate::explain::{ExitCode, Explain};
-use crate::lock::names;
+use crate::inputs::debian::Pin;
+use crate::lock::{is_wheel, names};
 use crate::plan::FileId;
 use crate::recipe::Provider;
 use crate::request::{Platform, PythonVersion, Target};
@@ -216,7 +216,7 @@ impl Reader<'_> {
     fn file(&self, entry: &str, raw: &RawLocked) -> Result<FileId, SidecarError> {
         let name = self.required(entry, "file", raw.file.as_deref())?;
         self.file_name(entry, name)?;
-        if name.to_ascii_lowercase().ends_with(".whl") != (raw.kind == "wheel") {
+        if is_wheel(name) != (raw.kind == "wheel") {
             return Err(self.value(entry, "a file name that fits its kind", name));
         }
         let size = raw.size.ok_or_else(|| self.value(entry, "a size", ""))?;
@@ -252,7 +252,11 @@ impl Reader<'_> {
             entries.windows(2).find(|pair| pair[0].reference() >= pair[1].reference()).map(|pair| pair[1].reference())
         };
         if let Some(reference) = sorted(&sidecar.packages).or_else(|| sorted(&sidecar.builds)) {
-            return Err(self.value("the file", "each package once, sorted by name and version", &reference.to_string()));
+            return Err(self.value(
+                "the file",
+                "each package once, sorted by name and version",
+                &reference.to_string(),
+            ));
         }
         if let Some(pair) = sidecar.packages.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(self.value("the file", "one version of each package", &pair[1].reference().to_string()));
@@ -261,7 +265,11 @@ impl Reader<'_> {
         let mut files = BTreeMap::new();
         for locked in sidecar.packages.iter().chain(&sidecar.builds) {
             if entries.insert(locked.reference(), locked).is_some() {
-                return Err(self.value("the file", "an entry in one of package and build", &locked.reference().to_string()));
+                return Err(self.value(
+                    "the file",
+                    "an entry in one of package and build",
+                    &locked.reference().to_string(),
+                ));
             }
             if let Some(file) = locked.content.file()
                 && files.insert(file.name.to_lowercase(), file).is_some()
@@ -280,7 +288,8 @@ impl Reader<'_> {
             let mut stack: Vec<(&Reference, usize)> = vec![(start, 0)];
             let mut open: BTreeSet<&Reference> = BTreeSet::from([start]);
             while let Some((reference, next)) = stack.pop() {
-                let requirements = entries.get(reference).and_then(|locked| locked.build.as_deref()).unwrap_or_default();
+                let requirements =
+                    entries.get(reference).and_then(|locked| locked.build.as_deref()).unwrap_or_default();
                 let Some(requirement) = requirements.get(next) else {
                     open.remove(reference);
                     done.insert(reference);
@@ -291,10 +300,18 @@ impl Reader<'_> {
                     continue;
                 }
                 let Some((requirement, _)) = entries.get_key_value(requirement) else {
-                    return Err(self.value(&reference.to_string(), "build requirements of the lock", &requirement.to_string()));
+                    return Err(self.value(
+                        &reference.to_string(),
+                        "build requirements of the lock",
+                        &requirement.to_string(),
+                    ));
                 };
                 if !open.insert(requirement) {
-                    return Err(self.value(&reference.to_string(), "no cycle of build requirements", &requirement.to_string()));
+                    return Err(self.value(
+                        &reference.to_string(),
+                        "no cycle of build requirements",
+                        &requirement.to_string(),
+                    ));
                 }
                 stack.push((requirement, 0));
             }

@@ -35,7 +35,12 @@ fn sample() -> Sidecar {
             locked("attrs", "25.4.0", Content::Wheel(file("attrs-25.4.0-py3-none-any.whl")), None),
             locked("lxml", "6.0.2", sdist("lxml-6.0.2.tar.gz"), Some(vec![setuptools.clone()])),
             locked("oci", "0.0.14", git, Some(vec![setuptools.clone()])),
-            locked("xmlsec", "1.3.17", sdist("xmlsec-1.3.17.tar.gz"), Some(vec![reference("lxml", "6.0.2"), setuptools])),
+            locked(
+                "xmlsec",
+                "1.3.17",
+                sdist("xmlsec-1.3.17.tar.gz"),
+                Some(vec![reference("lxml", "6.0.2"), setuptools]),
+            ),
         ],
         builds: vec![locked("setuptools", "80.9.0", Content::Wheel(file("setuptools-80.9.0-py3-none-any.whl")), None)],
         inputs: Some(InputPins {
@@ -167,7 +172,11 @@ fn refuses_what_akb_lock_does_not_write() {
         ("file = \"attrs-25.4.0-py3-none-any.whl\"", "file = \"../a.whl\"", "file name without folder"),
         ("file = \"attrs-25.4.0-py3-none-any.whl\"", "file = \"a\\u0000.whl\"", "file name without folder"),
         ("file = \"attrs-25.4.0-py3-none-any.whl\"", "file = \"attrs.tar.gz\"", "fits its kind"),
-        ("file = \"attrs-25.4.0-py3-none-any.whl\"", "file = \"SETUPTOOLS-80.9.0-py3-none-any.whl\"", "file name of its own"),
+        (
+            "file = \"attrs-25.4.0-py3-none-any.whl\"",
+            "file = \"SETUPTOOLS-80.9.0-py3-none-any.whl\"",
+            "file name of its own",
+        ),
         ("size = 1234", "size = 99999999999999", "at most 64 GiB"),
         ("size = 1234", "size = -1", "invalid value"),
         (hash.as_str(), "00", "64 lower-case hexadecimal digits"),
@@ -176,11 +185,17 @@ fn refuses_what_akb_lock_does_not_write() {
         ("revision = \"cccc", "revision = \"main", "object name"),
         ("subdirectory = \"py\"", "subdirectory = \"../py\"", "relative folder"),
         ("\"lxml 6.0.2\",", "\"lxml 6.0.3\",", "build requirements of the lock"),
-        ("    \"setuptools 80.9.0\",\n]\n\n[[package]]\nname = \"oci\"", "    \"xmlsec 1.3.17\",\n]\n\n[[package]]\nname = \"oci\"", "cycle"),
+        (
+            "    \"setuptools 80.9.0\",\n]\n\n[[package]]\nname = \"oci\"",
+            "    \"xmlsec 1.3.17\",\n]\n\n[[package]]\nname = \"oci\"",
+            "cycle",
+        ),
         ("name = \"attrs\"\nversion = \"25.4.0\"", "name = \"zzz\"\nversion = \"25.4.0\"", "sorted"),
         ("name = \"attrs\"\nversion = \"25.4.0\"", "name = \"app\"\nversion = \"2\"", "one version of each"),
         ("kind = \"wheel\"", "kind = \"wheel\"\nbuild = []", "not built"),
         ("suite = \"forky\"", "suite = \"../x\"", "name or version of the archive"),
+        ("file = \"pool/main", "file = \"pool/../main", "file name without folder"),
+        ("file = \"pool/main", "file = \"/pool/main", "file name without folder"),
         ("provider = \"debian\"", "provider = \"x\"", "unknown variant"),
         ("fetch-hash = \"sha256-", "fetch-hash = \"sha256:", "`sha256-` and base64"),
     ] {
@@ -224,7 +239,11 @@ fn a_fitting_plan_passes_and_each_difference_is_named() {
     if let Origin::Sdist(remote) = &mut other.packages[1].origin {
         remote.file.sha256 = Sha256::of(b"other");
     }
-    other.packages.push(Package { name: "zope".to_owned(), version: None, origin: Origin::Virtual { path: ".".to_owned() } });
+    other.packages.push(Package {
+        name: "zope".to_owned(),
+        version: None,
+        origin: Origin::Virtual { path: ".".to_owned() },
+    });
     let error = sidecar.check_against(&other, None).unwrap_err();
     insta::assert_snapshot!(format!("{error}\n{}", error.hint().unwrap()), @r"
     akb.lock is not up to date: app 1 (editable) is no longer needed; attrs is 25.4.0 (attrs-25.4.0-py3-none-any.whl e92f09861b01…) there and 26 (attrs-25.4.0-py3-none-any.whl e92f09861b01…) here; lxml is 6.0.2 (lxml-6.0.2.tar.gz fdb3022b7dc9…) there and 6.0.2 (lxml-6.0.2.tar.gz d9298a10d1b0…) here; zope (virtual) is missing

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::MarkerTree;
 
 use super::{
     ConflictItem, Dependency, LockedFile, LockedPackage, Part, Place, Requirement, Source, UvLock, source, wire,
 };
-use crate::lock::markers;
+use crate::lock::markers::Marker;
 use crate::lock::names::{self, WheelName};
 
 /// Most packages of one name. Real locks have one for each fork of the resolution.
@@ -224,8 +223,8 @@ fn conflicts(sets: Vec<Vec<wire::Conflict>>) -> Result<Vec<Vec<ConflictItem>>, S
     sets.into_iter().map(|set| set.into_iter().map(item).collect()).collect()
 }
 
-fn marker(text: &str) -> Result<MarkerTree, String> {
-    markers::parse(text).map_err(|error| error.to_string())
+fn marker(text: &str) -> Result<Marker, String> {
+    Marker::parse(text).map_err(|error| error.to_string())
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -1,7 +1,10 @@
 //! Reads an edited file again, with goblin and not with what wrote it, before anyone uses it.
 
 use goblin::elf::Elf;
-use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM};
+use goblin::elf::dynamic::{
+    DT_GNU_HASH, DT_HASH, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED,
+    DT_VERSYM,
+};
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
 
 use super::ElfError;
@@ -47,7 +50,9 @@ fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
     let needs = elf.verneed.iter().flat_map(|needs| needs.iter());
     let defs = elf.verdef.iter().flat_map(|defs| defs.iter());
     (
-        needs.map(|need| (name(need.vn_file), need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect())).collect(),
+        needs
+            .map(|need| (name(need.vn_file), need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect()))
+            .collect(),
         defs.map(|def| (None, def.iter().map(|aux| (name(aux.vda_name), def.vd_ndx)).collect())).collect(),
     )
 }
@@ -55,7 +60,16 @@ fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
 /// Entries whose value no edit changes.
 fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
     const EDITED: [u64; 11] = [
-        DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRTAB, DT_STRSZ, DT_HASH, DT_GNU_HASH, DT_SYMTAB, DT_VERSYM, DT_VERNEED,
+        DT_NULL,
+        DT_RPATH,
+        DT_RUNPATH,
+        DT_STRTAB,
+        DT_STRSZ,
+        DT_HASH,
+        DT_GNU_HASH,
+        DT_SYMTAB,
+        DT_VERSYM,
+        DT_VERNEED,
         DT_VERDEF,
     ];
     let all = elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
@@ -92,7 +106,9 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
         rule(pair[0].p_vaddr <= pair[1].p_vaddr, "segments are not sorted by address");
         rule(end(pair[0].p_vaddr, pair[0].p_memsz) <= pair[1].p_vaddr, "segments overlap in memory");
     }
-    let loaded = |start: u64, stop: u64| loads.iter().find(|load| load.p_offset <= start && stop <= end(load.p_offset, load.p_filesz));
+    let loaded = |start: u64, stop: u64| {
+        loads.iter().find(|load| load.p_offset <= start && stop <= end(load.p_offset, load.p_filesz))
+    };
     let table = loaded(elf.header.e_phoff, table_end);
     rule(table.is_some(), "the program headers are not loaded");
     for segment in elf.program_headers.iter().filter(|segment| segment.p_type == PT_PHDR) {
@@ -100,9 +116,14 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
         rule(segment.p_offset == elf.header.e_phoff && segment.p_filesz == table_size, "PT_PHDR is not the table");
         rule(address.is_none_or(|address| address == segment.p_vaddr), "PT_PHDR has another address than the table");
     }
-    let movable = elf.program_headers.iter().filter(|segment| segment.p_type != PT_LOAD && segment.p_memsz > 0 && segment.p_filesz > 0 && segment.p_vaddr > 0);
+    let movable = elf.program_headers.iter().filter(|segment| {
+        segment.p_type != PT_LOAD && segment.p_memsz > 0 && segment.p_filesz > 0 && segment.p_vaddr > 0
+    });
     for segment in movable {
-        let load = loads.iter().find(|load| load.p_offset <= segment.p_offset && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz));
+        let load = loads.iter().find(|load| {
+            load.p_offset <= segment.p_offset
+                && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz)
+        });
         let agrees = load.is_none_or(|load| segment.p_offset - load.p_offset + load.p_vaddr == segment.p_vaddr);
         rule(agrees, "a part of the program has another address than its segment");
     }

@@ -2,8 +2,7 @@
 
 use goblin::container::Ctx;
 use goblin::elf::dynamic::{
-    DT_AUDIT, DT_CONFIG, DT_DEPAUDIT, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME,
-    DT_STRSZ, DT_STRTAB, Dyn,
+    DT_AUDIT, DT_CONFIG, DT_DEPAUDIT, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, Dyn,
 };
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader};
 use goblin::elf::section_header::{SHT_DYNAMIC, SHT_DYNSYM, SHT_NOBITS, SHT_PROGBITS, SHT_SYMTAB, SectionHeader};
@@ -160,8 +159,11 @@ impl File {
             }
         }
         // Where the strings move, what they were must not stay behind either.
-        slice_mut(&mut self.bytes, dynamic.strings_at, dynamic.strings_size)?
-            .copy_from_slice(slice(&dynamic.strings, 0, dynamic.strings_size)?);
+        slice_mut(&mut self.bytes, dynamic.strings_at, dynamic.strings_size)?.copy_from_slice(slice(
+            &dynamic.strings,
+            0,
+            dynamic.strings_size,
+        )?);
         let Some(search) = search else {
             dynamic.entries.retain(|entry| !is_search(entry));
             return Ok(());
@@ -215,8 +217,10 @@ impl File {
     }
 
     fn write_tables(&mut self) -> Result<(), ElfError> {
-        self.header.e_phnum =
-            u16::try_from(self.segments.len()).ok().filter(|&count| count < 0xffff).ok_or(ElfError::Unsupported("it has too many program headers"))?;
+        self.header.e_phnum = u16::try_from(self.segments.len())
+            .ok()
+            .filter(|&count| count < 0xffff)
+            .ok_or(ElfError::Unsupported("it has too many program headers"))?;
         self.bytes.pwrite_with(self.header, 0, self.ctx.le)?;
         let mut at = to_usize(self.header.e_phoff)?;
         for segment in &self.segments {
@@ -244,7 +248,9 @@ impl File {
             let symbols = Symtab::parse(&self.bytes, to_usize(table.sh_offset)?, to_usize(count)?, self.ctx)?;
             for (number, mut symbol) in symbols.iter().enumerate() {
                 let Some((old, address)) = moved(symbol.st_shndx) else { continue };
-                let Some(inside) = symbol.st_value.checked_sub(old.sh_addr).filter(|&at| at <= old.sh_size) else { continue };
+                let Some(inside) = symbol.st_value.checked_sub(old.sh_addr).filter(|&at| at <= old.sh_size) else {
+                    continue;
+                };
                 symbol.st_value = address + inside;
                 changes.push((table.sh_offset + number as u64 * table.sh_entsize, symbol));
             }
@@ -263,9 +269,13 @@ pub(super) fn is_interpreter(section: &SectionHeader, offset: u64, size: u64) ->
 
 fn dynamic(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<Dynamic>, ElfError> {
     let Some(parsed) = &elf.dynamic else { return Ok(None) };
-    let Some(segment) = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC) else { return Ok(None) };
+    let Some(segment) = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC) else {
+        return Ok(None);
+    };
     let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNAMIC);
-    if elf.section_headers.iter().any(|section| section.sh_offset == segment.p_offset && section.sh_type == SHT_NOBITS && section.sh_addr == segment.p_vaddr) {
+    if elf.section_headers.iter().any(|section| {
+        section.sh_offset == segment.p_offset && section.sh_type == SHT_NOBITS && section.sh_addr == segment.p_vaddr
+    }) {
         return Err(ElfError::Unsupported("it holds debug information of another file only"));
     }
     // Room beyond the section belongs to whatever follows it.
@@ -284,7 +294,15 @@ fn dynamic(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<Dynamic>, ElfError> {
     };
     let strings_at = offset(elf, address)?;
     let strings = slice(bytes, strings_at, strings_size)?.to_vec();
-    Ok(Some(Dynamic { offset: segment.p_offset, capacity, pristine: entries.clone(), entries, strings_at, strings_size, strings }))
+    Ok(Some(Dynamic {
+        offset: segment.p_offset,
+        capacity,
+        pristine: entries.clone(),
+        entries,
+        strings_at,
+        strings_size,
+        strings,
+    }))
 }
 
 /// Whether anything but a search path uses bytes of the string at `at`. Linkers merge equal tails.
@@ -292,17 +310,21 @@ fn is_shared(bytes: &[u8], elf: &Elf<'_>, dynamic: &Dynamic, at: u64, length: u6
     const NAMES: [u64; 7] = [DT_NEEDED, DT_SONAME, DT_AUXILIARY, DT_FILTER, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT];
     let hit = |offset: u64| (at..at + length).contains(&offset);
     let preceded = at > 0 && usize::try_from(at - 1).ok().and_then(|before| dynamic.strings.get(before)) != Some(&0);
-    let elsewhere = |index: usize| elf.section_headers.get(index).is_some_and(|section| section.sh_offset == dynamic.strings_at);
+    let elsewhere =
+        |index: usize| elf.section_headers.get(index).is_some_and(|section| section.sh_offset == dynamic.strings_at);
     preceded
         || elsewhere(usize::from(elf.header.e_shstrndx))
-        || elf.section_headers.iter().any(|section| {
-            section.sh_type == SHT_SYMTAB && usize::try_from(section.sh_link).is_ok_and(elsewhere)
-        })
+        || elf
+            .section_headers
+            .iter()
+            .any(|section| section.sh_type == SHT_SYMTAB && usize::try_from(section.sh_link).is_ok_and(elsewhere))
         || dynamic.entries.iter().any(|entry| NAMES.contains(&entry.d_tag) && hit(entry.d_val))
         || symbols(bytes, elf).any(|symbol| symbol.st_name != 0 && hit(symbol.st_name as u64))
-        || elf.verneed.iter().flat_map(|needs| needs.iter()).any(|need| {
-            hit(need.vn_file as u64) || need.iter().any(|version| hit(version.vna_name as u64))
-        })
+        || elf
+            .verneed
+            .iter()
+            .flat_map(|needs| needs.iter())
+            .any(|need| hit(need.vn_file as u64) || need.iter().any(|version| hit(version.vna_name as u64)))
         || elf.verdef.iter().flat_map(|defs| defs.iter()).any(|def| def.iter().any(|aux| hit(aux.vda_name as u64)))
 }
 

@@ -136,4 +136,6 @@ fn produce(pristine: &[u8], wanted: &State) -> Result<Vec<u8>, ElfError> {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;

@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM};
-use goblin::elf::header::{
-    EM_AARCH64, EM_IA_64, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_SPARC, EM_SPARCV9,
-};
+use goblin::elf::header::{EM_AARCH64, EM_IA_64, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_SPARC, EM_SPARCV9};
 use goblin::elf::program_header::{PF_R, PF_W, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader};
 use goblin::elf::section_header::{
     SHF_ALLOC, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_HASH,
@@ -148,7 +146,8 @@ impl File {
                 if let Some(segment) = self.segments.iter_mut().find(|segment| segment.p_type == PT_INTERP) {
                     for section in &mut self.sections {
                         if is_interpreter(section, segment.p_offset, segment.p_filesz) {
-                            (section.sh_offset, section.sh_addr, section.sh_size) = (offset, place.address(offset), size);
+                            (section.sh_offset, section.sh_addr, section.sh_size) =
+                                (offset, place.address(offset), size);
                         }
                     }
                     set_place(segment, offset, place.address(offset), size);

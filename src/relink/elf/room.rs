@@ -50,9 +50,8 @@ impl File {
         let (index, last) = loads.max_by_key(|(_, load)| load.p_vaddr.saturating_add(load.p_memsz))?;
         let end = last.p_offset.checked_add(last.p_filesz)?;
         let tail = usize::try_from(end).ok().and_then(|end| self.bytes.get(end..))?;
-        let outside = |section: &SectionHeader| {
-            section.sh_type != SHT_NOBITS && section.sh_size > 0 && section.sh_offset >= end
-        };
+        let outside =
+            |section: &SectionHeader| section.sh_type != SHT_NOBITS && section.sh_size > 0 && section.sh_offset >= end;
         let writable = last.p_flags & PF_W != 0;
         let fits = last.p_filesz == last.p_memsz
             && last.p_filesz > 0
@@ -77,7 +76,9 @@ impl File {
             return None;
         }
         let mut moved = Vec::new();
-        for section in self.sections.iter().skip(1).filter(|section| section.sh_type != SHT_NOBITS && section.sh_size > 0) {
+        for section in
+            self.sections.iter().skip(1).filter(|section| section.sh_type != SHT_NOBITS && section.sh_size > 0)
+        {
             let section_end = section.sh_offset.checked_add(section.sh_size)?;
             if section_end <= start || section.sh_offset >= end || self.vacates(section) {
                 continue;
@@ -87,9 +88,8 @@ impl File {
             }
             moved.push(section.sh_offset..section_end);
         }
-        let described = |at: u64| {
-            self.sections.iter().any(|section| section.sh_type != SHT_NOBITS && contains(&span(section), at))
-        };
+        let described =
+            |at: u64| self.sections.iter().any(|section| section.sh_type != SHT_NOBITS && contains(&span(section), at));
         for at in old_end..end {
             let byte = self.bytes.get(usize::try_from(at).ok()?)?;
             if !described(at) && !PADDING.contains(byte) {
@@ -160,7 +160,8 @@ impl File {
         let segments = self.segments.iter().all(|segment| {
             fixed.contains(&segment.p_type)
                 || segment.p_type == PT_INTERP && self.interpreter.is_some()
-                || fits(segment.p_offset, segment.p_filesz) && (segment.p_type != PT_DYNAMIC || !moved.iter().any(|range| contains(range, segment.p_offset)))
+                || fits(segment.p_offset, segment.p_filesz)
+                    && (segment.p_type != PT_DYNAMIC || !moved.iter().any(|range| contains(range, segment.p_offset)))
         });
         sections && segments
     }
@@ -171,8 +172,7 @@ fn spare_segment(segments: &[ProgramHeader]) -> Option<usize> {
     let property = segments.iter().find(|segment| segment.p_type == PT_GNU_PROPERTY);
     let repeats = |segment: &ProgramHeader| {
         property.is_some_and(|property| {
-            segment.p_type == PT_NOTE
-                && (segment.p_offset, segment.p_filesz) == (property.p_offset, property.p_filesz)
+            segment.p_type == PT_NOTE && (segment.p_offset, segment.p_filesz) == (property.p_offset, property.p_filesz)
         })
     };
     segments.iter().position(|segment| segment.p_type == PT_NULL).or_else(|| segments.iter().position(repeats))

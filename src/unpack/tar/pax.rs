@@ -90,3 +90,40 @@ fn check_other(key: &[u8], value: &[u8]) -> Result<(), Reason> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_records_by_their_length() {
+        let content = b"12 path=a/b\n19 comment=x=y = z\n9 size=7\n14 linkpath=x\n";
+        let expected = Records { path: Some(b"a/b".to_vec()), link: Some(b"x".to_vec()), size: Some(7) };
+        assert_eq!(parse(content, false), Ok(expected));
+        assert_eq!(parse(b"", true), Ok(Records::default()));
+        assert_eq!(parse(b"14 comment=\n\n\n", true), Ok(Records::default()), "a value may have newlines");
+    }
+
+    #[test]
+    fn lines_and_lengths_must_agree() {
+        for content in
+            ["8 path=a\n", "11 path=a\n", "09 path=a\n", "9 path=a", " path=a\n", "22 path=a\n13 path=../b\n"]
+        {
+            assert!(parse(content.as_bytes(), false).is_err(), "{content:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(content in prop::collection::vec(any::<u8>(), 0..80), global: bool) {
+            let _ = parse(&content, global);
+        }
+
+        #[test]
+        fn near_misses_never_panic(content in "([0-9]{1,3} (path|size|linkpath|x)=[a-z0-9/.]{0,6}\n){0,4}") {
+            let _ = parse(content.as_bytes(), false);
+        }
+    }
+}

@@ -152,6 +152,7 @@ impl<'a, 'b, R: Read> Strict<'a, 'b, R> {
         if size > EXTENDED {
             return Err(Reason::Malformed(format!("an extended header of {size} bytes")).into());
         }
+        self.budget.file(&self.current, size)?;
         let mut content = Vec::new();
         let read = (&mut self.inner).take(size).read_to_end(&mut content)?;
         if read as u64 != size {

@@ -76,13 +76,17 @@ impl<'k> Signer<'k> {
             ];
             if signer.lifetime != 0 {
                 let lifetime = pgp::types::Duration::from_secs(signer.lifetime);
-                config.hashed_subpackets.push(
-                    Subpacket::regular(SubpacketData::SignatureExpirationTime(lifetime)).unwrap(),
-                );
+                config
+                    .hashed_subpackets
+                    .push(Subpacket::regular(SubpacketData::SignatureExpirationTime(lifetime)).unwrap());
             }
             config.sign(key, &Password::empty(), text.as_bytes()).unwrap()
         }
-        if self.subkey { with(self, &self.key.secret_subkeys[0].key, text) } else { with(self, &self.key.primary_key, text) }
+        if self.subkey {
+            with(self, &self.key.secret_subkeys[0].key, text)
+        } else {
+            with(self, &self.key.primary_key, text)
+        }
     }
 }
 

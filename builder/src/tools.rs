@@ -1,0 +1,164 @@
+//! Options that say where things come from, and what is made of them.
+
+use std::path::{Path, PathBuf};
+
+use akb::cache::Cache;
+use akb::index::Indexes;
+use akb::inputs::debian::{self, Archive, Keyring, Trust, address};
+use akb::net::{Net, NetConfig};
+use akb::pipeline::{Order, Subject, Tools};
+use akb::recipe::Provider;
+use akb::request::PythonVersion;
+
+use crate::commands::plan::SelectionArgs;
+use crate::context::{Context, absolute};
+use crate::failure::Failure;
+
+/// Options that say where packages, Python and compilers come from.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub(crate) struct SourceArgs {
+    /// Index to find Python packages in, as URL or NAME=URL; repeatable [default: what the lock,
+    /// UV_DEFAULT_INDEX, PIP_INDEX_URL, pip.conf or uv.toml name]
+    #[arg(long = "index", value_name = "URL", help_heading = "Sources")]
+    indexes: Vec<String>,
+    /// Who gives Python, compilers and libraries [default: what the recipe says, else debian]
+    #[arg(long, value_enum, value_name = "PROVIDER", help_heading = "Sources")]
+    inputs: Option<ProviderArg>,
+    /// Suite of the Debian archive, such as forky [default: what the recipe says, else the first of stable,
+    /// testing, unstable that has the wanted Python]
+    #[arg(long, value_name = "SUITE", help_heading = "Sources")]
+    suite: Option<String>,
+    /// Debian archive to fetch from; several are tried in turn [default: AKB_DEBIAN_MIRROR, else what this
+    /// machine's apt is configured for, else the public archive]
+    #[arg(long, value_name = "URL", help_heading = "Sources")]
+    debian_mirror: Option<String>,
+    /// OpenPGP keys whose signature of the archive counts [default: Debian's, compiled in]
+    #[arg(long, value_name = "FILE", help_heading = "Sources")]
+    keyring: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum ProviderArg {
+    /// Packages of a Debian archive, pinned in akb.lock
+    Debian,
+    /// What is installed on this machine; the result is not reproducible elsewhere
+    Host,
+}
+
+/// Options that say what is built.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub(crate) struct SubjectArgs {
+    /// Folder with a uv.lock, or the name of a release whose lock is compiled in, such as
+    /// authentik-deps@2026.2.0
+    #[arg(value_name = "DIR|RELEASE", default_value = ".")]
+    subject: String,
+    /// Python to build for, such as 3.14 [default: the recipe, .python-version, akb.lock, or the only one
+    /// that the project allows]
+    #[arg(long, value_name = "X.Y", help_heading = "Selection")]
+    python: Option<PythonVersion>,
+    /// Recipe to follow [default: akb.toml in DIR, or tool.akb in its pyproject.toml]
+    #[arg(long, value_name = "FILE", help_heading = "Selection")]
+    recipe: Option<PathBuf>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// What [`Tools`] borrow.
+pub(crate) struct Workbench<'a> {
+    cx: &'a Context,
+    cache: Cache,
+    net: Net,
+    indexes: Indexes,
+    keyring: Keyring,
+    mirrors: Vec<url::Url>,
+    strict: bool,
+}
+
+impl SourceArgs {
+    /// The suite that the user named.
+    pub(crate) fn suite(&self) -> Option<&str> {
+        self.suite.as_deref()
+    }
+
+    /// Opens everything. `strict`: an archive's index past its date is refused.
+    pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
+        let env = |name: &str| cx.env(name);
+        let home = cx.home();
+        let cache = Cache::open(&cx.settings.cache)?;
+        let net = Net::new(NetConfig::from_env(&env, home.as_deref()), cx.reporter())?;
+        let indexes = Indexes::configured(&self.indexes, &env, home.as_deref(), cx.reporter())?;
+        let keyring = match &self.keyring {
+            Some(path) => std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?,
+            None => debian::KEYRING.to_vec(),
+        };
+        let keyring = Keyring::parse(&keyring).map_err(|error| {
+            Failure::usage(error.to_string(), "name a file of OpenPGP certificates, armored or not: --keyring FILE")
+        })?;
+        let hosts = address::hosts_archive(Path::new("/"));
+        let mirrors = address::addresses(
+            self.debian_mirror.as_deref(),
+            cx.env("AKB_DEBIAN_MIRROR").as_deref(),
+            hosts.as_deref(),
+        )
+        .map_err(|error| Failure::usage(error.to_string(), "name an archive by its address: --debian-mirror URL"))?;
+        Ok(Workbench { cx, cache, net, indexes, keyring, mirrors, strict })
+    }
+}
+
+impl Workbench<'_> {
+    /// What the library works with.
+    pub(crate) fn tools(&self) -> Tools<'_> {
+        let settings = &self.cx.settings;
+        Tools {
+            settings,
+            cache: &self.cache,
+            net: &self.net,
+            indexes: &self.indexes,
+            archive: Archive {
+                addresses: self.mirrors.clone(),
+                net: (!settings.offline).then_some(&self.net),
+                cache: &self.cache,
+                reporter: self.cx.reporter(),
+            },
+            trust: Trust { keyring: &self.keyring, now: self.cx.now(), strict: self.strict },
+            host_path: self.cx.env("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+            reporter: self.cx.reporter(),
+        }
+    }
+}
+
+impl SubjectArgs {
+    /// What is to be built; `out` is where it goes.
+    pub(crate) fn order(&self, out: &Path, locked: bool, bytecode: bool) -> Result<Order, Failure> {
+        Ok(Order {
+            subject: self.subject()?,
+            out: absolute(out)?,
+            selection: self.selection.selection(),
+            python: self.python,
+            provider: self.sources.inputs.map(|provider| match provider {
+                ProviderArg::Debian => Provider::Debian,
+                ProviderArg::Host => Provider::Host,
+            }),
+            suite: self.sources.suite.clone(),
+            recipe: self.recipe.as_deref().map(absolute).transpose()?,
+            locked,
+            bytecode,
+        })
+    }
+
+    /// Opens what `order` needs.
+    pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
+        self.sources.open(cx, strict)
+    }
+
+    /// A folder that exists is a folder; a name with an `@` is a release.
+    fn subject(&self) -> Result<Subject, Failure> {
+        let path = Path::new(&self.subject);
+        if path.is_dir() || !self.subject.contains('@') {
+            return Ok(Subject::Folder(absolute(path)?));
+        }
+        Ok(Subject::Known(self.subject.clone()))
+    }
+}
