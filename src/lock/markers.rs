@@ -34,6 +34,11 @@ pub struct NotAMarker {
 }
 
 impl NotAMarker {
+    /// What is wrong with it, without the text itself.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn new(kind: &'static str, text: &str, reason: String) -> Self {
         Self { kind, found: text.chars().take(200).collect(), reason }
     }
