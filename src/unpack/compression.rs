@@ -89,10 +89,11 @@ impl<D: Read, R: BufRead> Read for Single<D, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(decoder) = self.decoder.as_mut() else { return Ok(0) };
         let count = decoder.read(into)?;
-        if count == 0 && !into.is_empty() {
-            if let Some(decoder) = self.decoder.take() {
-                check_rest((self.rest)(decoder)?)?;
-            }
+        if count == 0
+            && !into.is_empty()
+            && let Some(decoder) = self.decoder.take()
+        {
+            check_rest((self.rest)(decoder)?)?;
         }
         Ok(count)
     }
