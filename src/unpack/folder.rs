@@ -129,7 +129,8 @@ impl Folder {
         match fs::hard_link(&from, &at) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return refuse(path, Reason::Exists),
-            Err(source) => return Err(write_fault(&at, source)),
+            // Not every file system has them.
+            Err(_) => copy_file(&from, &at).map_err(|source| write_fault(&at, source))?,
         }
         self.made.push(at);
         if let Some(entry) = self.entries.get(target) {
@@ -214,6 +215,13 @@ impl Staged {
             Self::Occupied => super::UnpackError::Occupied { archive: archive.to_owned(), dest: dest.to_owned() },
         }
     }
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut copy = OpenOptions::new().write(true).create_new(true).open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    seal(&copy, source.metadata()?.permissions().mode() & 0o100 != 0)
 }
 
 /// Mode and time of a file that is complete. All files get one time, so that no build sees which is newer.
