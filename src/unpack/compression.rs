@@ -89,10 +89,11 @@ impl<D: Read, R: BufRead> Read for Single<D, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(decoder) = self.decoder.as_mut() else { return Ok(0) };
         let count = decoder.read(into)?;
-        if count == 0 && !into.is_empty() {
-            if let Some(decoder) = self.decoder.take() {
-                check_rest((self.rest)(decoder)?)?;
-            }
+        if count == 0
+            && !into.is_empty()
+            && let Some(decoder) = self.decoder.take()
+        {
+            check_rest((self.rest)(decoder)?)?;
         }
         Ok(count)
     }
@@ -123,4 +124,66 @@ fn check_flags<R: BufRead>(mut packed: R) -> io::Result<R> {
 
 fn invalid(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// `xz -0` of what [`hello`] gives.
+    const XZ: &[u8] =
+        b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x0c\x00\x00\x00\x8f\x98\x41\x9c\
+        \xe0\x00\x77\x00\x0c\x5d\x00\x34\x19\x49\xdb\x85\x5c\x68\x25\x6c\xa7\x08\x00\x00\x06\xea\xbd\x8e\
+        \x88\x67\x76\x6b\x00\x01\x28\x78\x8f\xe2\x05\x23\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
+
+    fn hello() -> Vec<u8> {
+        b"hello ".repeat(20)
+    }
+
+    fn streams() -> Vec<Vec<u8>> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&hello()).unwrap();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&hello()).unwrap();
+        let zstd = ruzstd::encoding::compress_to_vec(&*hello(), ruzstd::encoding::CompressionLevel::Fastest);
+        vec![gzip.finish().unwrap(), bzip2.finish().unwrap(), XZ.to_vec(), zstd]
+    }
+
+    fn read(stream: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        Compression::of_start(stream).reader(stream)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn reads_one_stream_and_zeros_behind_it() {
+        for stream in streams() {
+            assert_eq!(read(&stream).unwrap(), hello());
+            assert_eq!(read(&[&stream[..], &[0; 64]].concat()).unwrap(), hello());
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_behind_it() {
+        for stream in streams() {
+            assert!(read(&[&stream[..], b"x"].concat()).is_err(), "{stream:x?}");
+            assert!(read(&[&stream[..], &stream].concat()).is_err(), "{stream:x?}");
+        }
+    }
+
+    #[test]
+    fn refuses_streams_that_are_cut_or_changed() {
+        for stream in streams() {
+            for end in 6..stream.len() {
+                assert!(read(&stream[..end]).is_err(), "{stream:x?} up to {end}");
+            }
+            for at in stream.len() - 4..stream.len() {
+                let mut changed = stream.clone();
+                changed[at] ^= 0x10;
+                assert!(read(&changed).is_err(), "{stream:x?} changed at {at}");
+            }
+        }
+    }
 }

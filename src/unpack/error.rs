@@ -245,19 +245,8 @@ pub enum Reason {
         limit: u64,
     },
     /// Two places in the archive say different things about one member.
-    #[error("has two meanings: {what} is {one} in {first} and {two} in {second}")]
-    Disagreement {
-        /// What they disagree about.
-        what: &'static str,
-        /// One place.
-        first: &'static str,
-        /// What it says.
-        one: String,
-        /// The other place.
-        second: &'static str,
-        /// What that says.
-        two: String,
-    },
+    #[error("has two meanings: {0}")]
+    Disagreement(Box<Disagreement>),
     /// A header that the format does not allow, or that readers take differently.
     #[error("has {0}")]
     Malformed(String),
@@ -279,6 +268,33 @@ pub enum Reason {
     /// The archive ends too early.
     #[error("is cut off")]
     Truncated,
+}
+
+/// Two places in an archive that say different things about one member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is {one} in {first} and {two} in {second}")]
+pub struct Disagreement {
+    /// What they disagree about.
+    pub what: &'static str,
+    /// One place.
+    pub first: &'static str,
+    /// What it says.
+    pub one: String,
+    /// The other place.
+    pub second: &'static str,
+    /// What that says.
+    pub two: String,
+}
+
+impl Reason {
+    /// About `what`, the place `first` says `one` and the place `second` says `two`.
+    pub(super) fn disagreement(
+        what: &'static str,
+        (first, one): (&'static str, impl ToString),
+        (second, two): (&'static str, impl ToString),
+    ) -> Self {
+        Self::Disagreement(Box::new(Disagreement { what, first, one: one.to_string(), second, two: two.to_string() }))
+    }
 }
 
 /// An error before it is known which archive it is about.

@@ -129,7 +129,8 @@ impl Folder {
         match fs::hard_link(&from, &at) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return refuse(path, Reason::Exists),
-            Err(source) => return Err(write_fault(&at, source)),
+            // Not every file system has them.
+            Err(_) => copy_file(&from, &at).map_err(|source| write_fault(&at, source))?,
         }
         self.made.push(at);
         if let Some(entry) = self.entries.get(target) {
@@ -216,10 +217,17 @@ impl Staged {
     }
 }
 
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut copy = OpenOptions::new().write(true).create_new(true).open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    seal(&copy, source.metadata()?.permissions().mode() & 0o100 != 0)
+}
+
 /// Mode and time of a file that is complete. All files get one time, so that no build sees which is newer.
 fn seal(file: &File, executable: bool) -> io::Result<()> {
     /// 1980-01-02 00:00 UTC: ZIP archives, hence wheels, can have it in every time zone.
-    const TIME: Duration = Duration::from_secs(315_619_200);
+    const TIME: Duration = Duration::from_hours(24 * (365 * 10 + 3));
     file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + TIME))?;
     file.set_permissions(Permissions::from_mode(if executable { 0o755 } else { 0o644 }))
 }

@@ -24,7 +24,7 @@ mod wheel;
 mod zip;
 
 pub use deb::{Control, deb};
-pub use error::{Reason, UnpackError};
+pub use error::{Disagreement, Reason, UnpackError};
 pub use limits::Limits;
 pub use sdist::sdist;
 pub use tar::{Policy, tar_tree};
@@ -52,5 +52,5 @@ pub fn any(archive: &Path, dest: &Path, limits: &Limits) -> Result<Vec<Entry>, U
         Some("deb") => deb::unpack(archive, folder, limits).map(drop),
         _ => sdist::unpack(archive, folder, limits).map(drop),
     });
-    unpacked.map(|(_, entries)| entries).map_err(|staged| staged.in_archive(archive, dest))
+    unpacked.map(|((), entries)| entries).map_err(|staged| staged.in_archive(archive, dest))
 }

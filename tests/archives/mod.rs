@@ -1,6 +1,8 @@
 //! Archives made byte by byte, so that a test can say one wrong thing in one place.
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its archive has failed")]
 
 pub(crate) mod deb;
+pub(crate) mod hostile;
 pub(crate) mod tar;
 pub(crate) mod zip;
 

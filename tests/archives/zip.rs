@@ -127,6 +127,16 @@ impl Member {
     }
 }
 
+/// A ZIP64 end record.
+#[derive(Default)]
+pub(crate) enum Zip64 {
+    #[default]
+    None,
+    True,
+    /// With another number of members.
+    False(u64),
+}
+
 /// What the end record says, if not the truth.
 #[derive(Default)]
 pub(crate) struct End {
@@ -137,8 +147,8 @@ pub(crate) struct End {
     pub(crate) comment: Vec<u8>,
     /// The comment's length, if not the truth.
     pub(crate) comment_length: Option<u16>,
-    /// A ZIP64 end record with this number of members (none: the truth).
-    pub(crate) zip64: Option<Option<u64>>,
+    /// Another end record.
+    pub(crate) zip64: Zip64,
     /// Bytes between the members and the directory.
     pub(crate) before: Vec<u8>,
 }
@@ -175,9 +185,13 @@ pub(crate) fn zip_with(members: &[Member], end: &End) -> Vec<u8> {
     bytes.extend(&directory);
     let count = u16::try_from(members.len()).unwrap();
     let size = u32::try_from(directory.len()).unwrap();
-    if let Some(said) = end.zip64 {
+    let said = match end.zip64 {
+        Zip64::None => None,
+        Zip64::True => Some(u64::from(count)),
+        Zip64::False(count) => Some(count),
+    };
+    if let Some(count) = said {
         let at = bytes.len() as u64;
-        let count = said.unwrap_or(u64::from(count));
         bytes.extend(b"PK\x06\x06");
         bytes.extend(44u64.to_le_bytes());
         bytes.extend([45, 3, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -150,7 +150,7 @@ fn compare<R: Read>(member: &Member, entry: &tar::Entry<'_, R>) -> Result<(), Fa
 }
 
 fn reason(what: &'static str, one: String, two: String) -> Reason {
-    Reason::Disagreement { what, first: "the preflight", one, second: "the tar reader", two }
+    Reason::disagreement(what, ("the preflight", one), ("the tar reader", two))
 }
 
 fn disagreement(what: &'static str, one: String, two: String) -> Fault {

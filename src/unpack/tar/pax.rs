@@ -30,8 +30,11 @@ pub(crate) fn parse(mut content: &[u8], global: bool) -> Result<Records, Reason>
     Ok(records)
 }
 
-/// One record, `LENGTH KEY=VALUE\n`, and what follows it.
-fn record(content: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reason> {
+/// The key and the value of a record, and what follows it.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The first record, `LENGTH KEY=VALUE\n`.
+fn record(content: &[u8]) -> Result<Record<'_>, Reason> {
     let wrong = || Reason::Malformed("an extended header that is not made of `LENGTH KEY=VALUE` lines".to_owned());
     let space = content.iter().take(20).position(|byte| *byte == b' ').ok_or_else(wrong)?;
     let length = decimal(&content[..space]).and_then(|length| usize::try_from(length).ok()).ok_or_else(wrong)?;
@@ -42,7 +45,7 @@ fn record(content: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Reason> {
     let line = record[space + 1..].strip_suffix(b"\n").ok_or_else(wrong)?;
     let equals = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0).ok_or_else(wrong)?;
     // Readers that look for lines and readers that count bytes must agree.
-    if line[..equals].iter().any(|byte| byte.is_ascii_control()) {
+    if line[..equals].iter().any(u8::is_ascii_control) {
         return Err(wrong());
     }
     Ok((&line[..equals], &line[equals + 1..], rest))

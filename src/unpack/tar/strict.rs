@@ -235,13 +235,7 @@ impl Waiting {
     fn member(self, header: Header, kind: Type) -> Result<Member, Reason> {
         let pax = self.pax.unwrap_or_default();
         if let Some(size) = pax.size.filter(|size| *size != header.size) {
-            return Err(Reason::Disagreement {
-                what: "its size",
-                first: "its header",
-                one: header.size.to_string(),
-                second: "its extended header",
-                two: size.to_string(),
-            });
+            return Err(Reason::disagreement("its size", ("its header", header.size), ("its extended header", size)));
         }
         if kind != Type::File && header.size != 0 {
             return Err(Reason::Malformed(format!("{} bytes of content without being a file", header.size)));

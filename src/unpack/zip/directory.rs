@@ -71,7 +71,7 @@ const END: &[u8] = b"PK\x05\x06";
 const END64: &[u8] = b"PK\x06\x06";
 const LOCATOR: &[u8] = b"PK\x06\x07";
 /// Bytes of the end record without its comment, of the ZIP64 one, and of what points to that.
-const END_LENGTH: u64 = 22;
+const END_LENGTH: usize = 22;
 const END64_LENGTH: u64 = 56;
 const LOCATOR_LENGTH: u64 = 20;
 /// Bytes of a member of the directory, without its name, extra fields and comment.
@@ -106,13 +106,11 @@ pub(super) fn read(file: &File, length: u64, limits: &Limits) -> Result<Director
         rest = &rest[length..];
     }
     if members.len() as u64 != end.members {
-        return Err(Reason::Disagreement {
-            what: "the number of members",
-            first: "its end record",
-            one: end.members.to_string(),
-            second: "its directory",
-            two: members.len().to_string(),
-        }
+        return Err(Reason::disagreement(
+            "the number of members",
+            ("its end record", end.members),
+            ("its directory", members.len()),
+        )
         .into());
     }
     Ok(Directory { start: end.start, members })
@@ -128,16 +126,16 @@ pub(super) fn bytes(file: &File, at: u64, size: u64) -> Result<Vec<u8>, Fault> {
 
 /// Finds the one end record. It must end where the archive ends, and no other may be behind the members.
 fn end(file: &File, length: u64) -> Result<End, Fault> {
-    let window = length.min(END_LENGTH + u64::from(u16::MAX));
+    let window = length.min(END_LENGTH as u64 + u64::from(u16::MAX));
     let tail = bytes(file, length - window, window)?;
     let Some(at) = tail.windows(END.len()).rposition(|bytes| bytes == END) else {
         return Err(Reason::Malformed("no end record of a ZIP archive".to_owned()).into());
     };
     let record = &tail[at..];
-    if record.len() < END_LENGTH as usize {
+    if record.len() < END_LENGTH {
         return Err(Reason::Truncated.into());
     }
-    let comment = &record[END_LENGTH as usize..];
+    let comment = &record[END_LENGTH..];
     if usize::from(u16_at(record, 20)) != comment.len() {
         return Err(Reason::StrayBytes { found: "bytes behind its end record".to_owned() }.into());
     }
@@ -183,14 +181,9 @@ fn end64(file: &File, short: End) -> Result<Option<End>, Fault> {
     ];
     for (one, two, full) in agree {
         if one != two && one != full {
-            return Err(Reason::Disagreement {
-                what: "its directory",
-                first: "the end record",
-                one: one.to_string(),
-                second: "the ZIP64 end record",
-                two: two.to_string(),
-            }
-            .into());
+            return Err(
+                Reason::disagreement("its directory", ("the end record", one), ("the ZIP64 end record", two)).into()
+            );
         }
     }
     Ok(Some(long))

@@ -15,11 +15,8 @@ pub(super) fn parse<const N: usize>(extra: &[u8], name: &[u8], short: &[u32; N])
     while !rest.is_empty() {
         let (id, field, behind) = field(rest)?;
         match id {
-            ZIP64 => {
-                if wide.replace(zip64(field, short)?).is_some() {
-                    return Err(Reason::Malformed("two ZIP64 fields".to_owned()));
-                }
-            }
+            ZIP64 if wide.is_some() => return Err(Reason::Malformed("two ZIP64 fields".to_owned())),
+            ZIP64 => wide = Some(zip64(field, short)?),
             UNICODE_PATH => check_path(field, name)?,
             AES => return Err(Reason::Unsupported("encryption".to_owned())),
             _ => {}
@@ -49,13 +46,7 @@ fn zip64<const N: usize>(mut field: &[u8], short: &[u32; N]) -> Result<[u64; N],
         }
         let long = u64_at(field, 0);
         if !needed && long != *value {
-            return Err(Reason::Disagreement {
-                what: "a size or offset",
-                first: "its header",
-                one: value.to_string(),
-                second: "its ZIP64 field",
-                two: long.to_string(),
-            });
+            return Err(Reason::disagreement("a size or offset", ("its header", value), ("its ZIP64 field", long)));
         }
         *value = long;
         field = &field[8..];
@@ -69,11 +60,5 @@ fn check_path(field: &[u8], name: &[u8]) -> Result<(), Reason> {
     if other == name {
         return Ok(());
     }
-    Err(Reason::Disagreement {
-        what: "its name",
-        first: "its header",
-        one: shown(name),
-        second: "an extra field",
-        two: shown(other),
-    })
+    Err(Reason::disagreement("its name", ("its header", shown(name)), ("an extra field", shown(other))))
 }

@@ -54,7 +54,7 @@ fn end(file: &File, member: &Central, next: u64) -> Result<u64, Fault> {
 
 fn compare(member: &Central, header: &[u8], name: &[u8], extra: &[u8]) -> Result<(), Reason> {
     let differ = |what, one: String, two: String| {
-        Err(Reason::Disagreement { what, first: "the directory", one, second: "its local header", two })
+        Err(Reason::disagreement(what, ("the directory", one), ("its local header", two)))
     };
     if name != member.name {
         return differ("its name", shown(&member.name), shown(name));
@@ -110,12 +110,10 @@ fn descriptor(file: &File, member: &Central, at: u64, next: u64) -> Result<u64, 
     if one == two {
         return Ok(next);
     }
-    Err(Reason::Disagreement {
-        what: "its checksum and sizes",
-        first: "the directory",
-        one: format!("{one:?}"),
-        second: "the record behind it",
-        two: format!("{two:?}"),
-    }
+    Err(Reason::disagreement(
+        "its checksum and sizes",
+        ("the directory", format!("{one:?}")),
+        ("the record behind it", format!("{two:?}")),
+    )
     .into())
 }

@@ -198,11 +198,11 @@ impl<R: Read> Content<R> {
 
     /// After all was read: whether it was what the directory says.
     fn finish(self, member: &Central) -> Result<(), Reason> {
-        if let Source::Deflated(decoder) = &self.source {
-            if decoder.total_in() != member.compressed {
-                let found = format!("{} bytes behind its compressed data", member.compressed - decoder.total_in());
-                return Err(Reason::StrayBytes { found });
-            }
+        if let Source::Deflated(decoder) = &self.source
+            && decoder.total_in() != member.compressed
+        {
+            let found = format!("{} bytes behind its compressed data", member.compressed - decoder.total_in());
+            return Err(Reason::StrayBytes { found });
         }
         let size = u64::from(self.crc.amount());
         if size != member.size & u64::from(u32::MAX) {
@@ -235,5 +235,5 @@ fn fault(error: ZipError) -> Fault {
 }
 
 fn disagreement(what: &'static str, one: String, two: String) -> Reason {
-    Reason::Disagreement { what, first: "the preflight", one, second: "the zip reader", two }
+    Reason::disagreement(what, ("the preflight", one), ("the zip reader", two))
 }
