@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use super::Stream;
 
@@ -107,7 +108,7 @@ impl Kept {
 
     fn finish(mut self) -> String {
         if self.dropped > 0 {
-            self.head.push_str(&format!("[akb: {} lines were left out here]\n", self.dropped));
+            let _ = writeln!(self.head, "[akb: {} lines were left out here]", self.dropped);
         }
         for line in self.tail {
             self.head.push_str(&line);

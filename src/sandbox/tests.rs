@@ -178,9 +178,7 @@ fn root_can_do_without_a_user_namespace() {
     }
     let lent = tempfile::tempdir().unwrap();
     std::fs::write(lent.path().join("given"), "1").unwrap();
-    let mut spec = shell(
-        "id -u; id -g; echo 2 > /out/made; echo 3 > /out/given; grep CapEff /proc/self/status",
-    );
+    let mut spec = shell("id -u; id -g; echo 2 > /out/made; echo 3 > /out/given; grep CapEff /proc/self/status");
     spec.writable = vec![(lent.path().to_owned(), "/out".into())];
     // Root of a user namespace in which there is no other user.
     let Ok(owned) = Lent::to_sandbox_user(&spec) else { return };

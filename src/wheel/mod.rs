@@ -38,9 +38,10 @@ mod schedule;
 mod source;
 
 pub use cause::Cause;
-pub use error::WheelError;
+pub use error::{Failed, WheelError};
 pub use key::rules;
-pub use project::{BuildSystem, build_system};
+pub use project::{BuildSystem, build_system, id_of};
+pub use source::{NOT_SOURCES, identity};
 
 /// The parent of all that a build sees of its own, in the sandbox. No result may name it.
 pub const BUILD_ROOT: &str = "/akb/build";

@@ -213,7 +213,7 @@ fn a_job_sees_what_it_requires() {
     let base = shop.project("base", &[]);
     let mut top = shop.project("above", &[("check.py", check)]);
     let error = shop.build(vec![top.clone(), base.clone()]).unwrap_err();
-    assert!(matches!(&error, WheelError::Failed { cause: Cause::Module(name), .. } if name == "base"), "{error}");
+    assert!(matches!(&error, WheelError::Failed(failed) if failed.cause == Cause::Module("base".into())), "{error}");
     top.requires = vec![Requirement::Built(base.id.clone())];
     assert_eq!(shop.build(vec![top, base]).unwrap().len(), 2);
 }
@@ -246,8 +246,8 @@ fn a_missing_header_is_explained() {
     assert_eq!(error.to_string(), "needy 1.0 does not build: the header libnone/none.h is missing");
     assert!(error.hint().unwrap().contains("[package.needy]\ninputs = "), "{:?}", error.hint());
     assert!(error.output().unwrap().contains("compilation terminated"));
-    let WheelError::Failed { log, .. } = &error else { panic!("{error}") };
-    assert_eq!(fs::read_to_string(log).unwrap(), error.output().unwrap());
+    let WheelError::Failed(failed) = &error else { panic!("{error}") };
+    assert_eq!(fs::read_to_string(&failed.log).unwrap(), error.output().unwrap());
     // A rerun starts anew.
     fs::write(job.source.join("a.c"), "").unwrap();
     shop.build_one(job).unwrap();
