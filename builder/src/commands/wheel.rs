@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     if args.show_requires {
         let mut all = wheel::build_system(&job.source)?.requires;
         all.extend(wheel::requires(&job, &std::collections::BTreeMap::new(), workshop)?);
-        cx.print(&all.iter().map(|requirement| format!("{requirement}\n")).collect::<String>());
+        cx.print(&(all.join("\n") + "\n"));
         return Ok(());
     }
     for built in wheel::build_all(vec![job], workshop)?.into_values() {
