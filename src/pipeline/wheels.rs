@@ -163,7 +163,7 @@ pub(super) fn compile(
     let jobs = entries.iter().map(|entry| yard.job(entry)).collect::<Result<Vec<_>, _>>()?;
     let workshop = Workshop { inputs, settings: tools.settings, cache: tools.cache, reporter: tools.reporter };
     staged(tools.reporter, Stage::Compile, Some(jobs.len()), || {
-        let built = wheel::build_all(jobs, workshop)?;
+        let built = wheel::build_all(&jobs, workshop)?;
         let cached = built.values().filter(|built| built.cached).count();
         let cpu: Duration = built.values().filter(|built| !built.cached).map(|built| built.cpu).sum();
         let peak = built.values().map(|built| built.peak_memory).max().unwrap_or(0);

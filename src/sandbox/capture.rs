@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn a_flood_keeps_both_ends() {
         let mut kept = Kept::new(8, 8);
-        (0..100).for_each(|number| kept.push(&format!("l{number}")));
+        for number in 0..100 {
+            kept.push(&format!("l{number}"));
+        }
         assert_eq!(kept.finish(), "l0\nl1\n[akb: 96 lines were left out here]\nl98\nl99\n");
     }
 
@@ -159,7 +161,7 @@ mod tests {
         let mut take = |_, _: &str| count += 1;
         let mut capture = Capture::new(&mut take);
         for _ in 0..5 {
-            capture.push(Stream::Stdout, &[b'x'; LONGEST_LINE]);
+            capture.push(Stream::Stdout, &vec![b'x'; LONGEST_LINE]);
         }
         capture.finish();
         assert_eq!(count, 5);

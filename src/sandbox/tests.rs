@@ -19,7 +19,7 @@ fn spec(program: &[&str]) -> Spec {
         cwd: "/".into(),
         argv: program.iter().map(|text| (*text).to_owned()).collect(),
         stdin: vec![],
-        time_limit: Duration::from_secs(60),
+        time_limit: Duration::from_mins(1),
     }
 }
 

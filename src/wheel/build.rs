@@ -263,7 +263,9 @@ mod tests {
 
     fn out(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        names.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+        for name in names {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
         folder
     }
 

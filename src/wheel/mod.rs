@@ -139,8 +139,8 @@ pub struct Workshop<'a> {
 ///
 /// What is built does not depend on how many run at once. After a failure nothing new is started, what runs may end (and
 /// is then in the cache), and of several failures the first by name is the one that is returned.
-pub fn build_all(jobs: Vec<Job>, workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
-    schedule::build_all(&jobs, workshop)
+pub fn build_all(jobs: &[Job], workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
+    schedule::build_all(jobs, workshop)
 }
 
 /// What the backend wants beyond the static requirements, in [`Job::requires`], to build a wheel

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         cx.print(&(all.join("\n") + "\n"));
         return Ok(());
     }
-    for built in wheel::build_all(vec![job], workshop)?.into_values() {
+    for built in wheel::build_all(&[job], workshop)?.into_values() {
         let to = absolute(&args.out)?.join(&built.file);
         std::fs::create_dir_all(&args.out).map_err(|error| Failure::io("create", &args.out, &error))?;
         std::fs::copy(&built.wheel, &to).map_err(|error| Failure::io("write", &to, &error))?;
