@@ -77,6 +77,14 @@ pub(crate) struct Workbench<'a> {
 }
 
 impl SourceArgs {
+    /// The provider that the user named.
+    pub(crate) fn provider(&self) -> Option<Provider> {
+        self.inputs.map(|provider| match provider {
+            ProviderArg::Debian => Provider::Debian,
+            ProviderArg::Host => Provider::Host,
+        })
+    }
+
     /// The suite that the user named.
     pub(crate) fn suite(&self) -> Option<&str> {
         self.suite.as_deref()
@@ -97,12 +105,11 @@ impl SourceArgs {
             Failure::usage(error.to_string(), "name a file of OpenPGP certificates, armored or not: --keyring FILE")
         })?;
         let hosts = address::hosts_archive(Path::new("/"));
-        let mirrors = address::addresses(
-            self.debian_mirror.as_deref(),
-            cx.env("AKB_DEBIAN_MIRROR").as_deref(),
-            hosts.as_deref(),
-        )
-        .map_err(|error| Failure::usage(error.to_string(), "name an archive by its address: --debian-mirror URL"))?;
+        let mirrors =
+            address::addresses(self.debian_mirror.as_deref(), cx.env("AKB_DEBIAN_MIRROR").as_deref(), hosts.as_deref())
+                .map_err(|error| {
+                    Failure::usage(error.to_string(), "name an archive by its address: --debian-mirror URL")
+                })?;
         Ok(Workbench { cx, cache, net, indexes, keyring, mirrors, strict })
     }
 }
@@ -137,10 +144,7 @@ impl SubjectArgs {
             out: absolute(out)?,
             selection: self.selection.selection(),
             python: self.python,
-            provider: self.sources.inputs.map(|provider| match provider {
-                ProviderArg::Debian => Provider::Debian,
-                ProviderArg::Host => Provider::Host,
-            }),
+            provider: self.sources.provider(),
             suite: self.sources.suite.clone(),
             recipe: self.recipe.as_deref().map(absolute).transpose()?,
             locked,

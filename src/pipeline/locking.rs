@@ -389,7 +389,7 @@ impl Sources for Hooks<'_> {
             };
             let sources = needed.iter().filter(|entry| entry.build.is_some());
             let jobs = sources.map(|entry| yard.job(entry)).collect::<Result<Vec<_>, PipelineError>>()?;
-            let built = wheel::build_all(jobs, workshop)?;
+            let built = wheel::build_all(&jobs, workshop)?;
             Ok::<_, PipelineError>(wheel::requires(&yard.job(subject.locked)?, &built, workshop)?)
         };
         work().map_err(boxed)

@@ -14,11 +14,9 @@ use crate::digest::Sha256;
 use crate::inputs::Inputs;
 use crate::install::{DirectUrl, Wheel};
 use crate::lock::sidecar::{Content, Locked as Entry, Reference};
-use crate::nar;
 use crate::plan::{Origin, Package};
 use crate::recipe::{PackageRecipe, Recipe};
 use crate::report::Stage;
-use crate::tree::{self, Kind};
 use crate::unpack::{self, Limits};
 use crate::wheel::{self, Built, Id, Job, Native, Requirement, Workshop};
 
@@ -30,11 +28,6 @@ pub(super) struct Local {
     pub(super) identity: Sha256,
 }
 
-/// Names in a source folder that are never sources: they differ from day to day.
-const NOT_SOURCES: [&str; 10] = [
-    ".git", ".hg", ".venv", "__pycache__", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", "result",
-];
-
 /// The local sources of the plan, by package, with their hashes.
 pub(super) fn local_sources(packages: &[Package], folder: &Path) -> Result<BTreeMap<String, Local>, PipelineError> {
     let mut sources = BTreeMap::new();
@@ -44,7 +37,7 @@ pub(super) fn local_sources(packages: &[Package], folder: &Path) -> Result<BTree
             _ => continue,
         };
         let path = folder.join(path);
-        let identity = if path.is_dir() { folder_identity(&path)? } else { file_identity(&path)? };
+        let identity = if path.is_dir() { wheel::identity(&path)? } else { file_identity(&path)? };
         sources.insert(package.name.clone(), Local { path, identity });
     }
     Ok(sources)
@@ -54,27 +47,6 @@ fn file_identity(path: &Path) -> Result<Sha256, PipelineError> {
     let failed = |source| PipelineError::Io { doing: "read", path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(failed)?;
     Ok(Sha256::of_reader(file).map_err(failed)?.0)
-}
-
-/// NAR hash of a folder without what is never a source.
-fn folder_identity(folder: &Path) -> Result<Sha256, PipelineError> {
-    let mut nodes = tree::walk(folder)?;
-    let skipped = |path: &Path| path.iter().any(|name| NOT_SOURCES.iter().any(|skip| name == *skip));
-    nodes.retain(|node| !skipped(&node.path));
-    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let failed = |source| PipelineError::Io { doing: "read", path: folder.to_owned(), source };
-    let mut encoder = nar::hasher().map_err(failed)?;
-    encoder.folder(Path::new("")).map_err(failed)?;
-    for node in &nodes {
-        match &node.kind {
-            Kind::Dir => encoder.folder(&node.path),
-            Kind::Link { target } => encoder.link(&node.path, target),
-            Kind::File { size, executable } => fs::File::open(folder.join(&node.path))
-                .and_then(|file| encoder.file(&node.path, *executable, *size, file)),
-        }
-        .map_err(failed)?;
-    }
-    Ok(nar::finish(encoder).map_err(failed)?.0)
 }
 
 /// Unpacks the wheels that the plan takes as they are.
@@ -191,7 +163,7 @@ pub(super) fn compile(
     let jobs = entries.iter().map(|entry| yard.job(entry)).collect::<Result<Vec<_>, _>>()?;
     let workshop = Workshop { inputs, settings: tools.settings, cache: tools.cache, reporter: tools.reporter };
     staged(tools.reporter, Stage::Compile, Some(jobs.len()), || {
-        let built = wheel::build_all(jobs, workshop)?;
+        let built = wheel::build_all(&jobs, workshop)?;
         let cached = built.values().filter(|built| built.cached).count();
         let cpu: Duration = built.values().filter(|built| !built.cached).map(|built| built.cpu).sum();
         let peak = built.values().map(|built| built.peak_memory).max().unwrap_or(0);
@@ -228,7 +200,7 @@ impl Yard<'_> {
             Content::Local { .. } => self.locals.get(&entry.name).is_some_and(|local| local.path.is_dir()),
             Content::Sdist { .. } | Content::Wheel(_) => false,
         };
-        if is_folder { &NOT_SOURCES } else { &[] }
+        if is_folder { &wheel::NOT_SOURCES } else { &[] }
     }
 
     fn requirement(&self, reference: &Reference) -> Result<Requirement, PipelineError> {
@@ -287,7 +259,7 @@ pub(super) fn git_tree(package: &Package, tools: &Tools<'_>) -> Result<(PathBuf,
     let Origin::Git { repository, revision, .. } = &package.origin else { return Err(no_source(&package.name)) };
     let offline = tools.settings.offline;
     let folder = crate::git::fetch(repository, revision, tools.net, tools.cache, offline, tools.reporter)?;
-    let identity = folder_identity(&folder)?;
+    let identity = wheel::identity(&folder)?;
     Ok((folder, identity))
 }
 

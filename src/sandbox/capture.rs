@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use super::Stream;
 
@@ -107,7 +108,7 @@ impl Kept {
 
     fn finish(mut self) -> String {
         if self.dropped > 0 {
-            self.head.push_str(&format!("[akb: {} lines were left out here]\n", self.dropped));
+            let _ = writeln!(self.head, "[akb: {} lines were left out here]", self.dropped);
         }
         for line in self.tail {
             self.head.push_str(&line);
@@ -148,7 +149,9 @@ mod tests {
     #[test]
     fn a_flood_keeps_both_ends() {
         let mut kept = Kept::new(8, 8);
-        (0..100).for_each(|number| kept.push(&format!("l{number}")));
+        for number in 0..100 {
+            kept.push(&format!("l{number}"));
+        }
         assert_eq!(kept.finish(), "l0\nl1\n[akb: 96 lines were left out here]\nl98\nl99\n");
     }
 
@@ -158,7 +161,7 @@ mod tests {
         let mut take = |_, _: &str| count += 1;
         let mut capture = Capture::new(&mut take);
         for _ in 0..5 {
-            capture.push(Stream::Stdout, &[b'x'; LONGEST_LINE]);
+            capture.push(Stream::Stdout, &vec![b'x'; LONGEST_LINE]);
         }
         capture.finish();
         assert_eq!(count, 5);

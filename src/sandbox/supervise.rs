@@ -115,7 +115,7 @@ fn wait_for(open: &[(usize, io::PipeReader)], deadline: Option<Instant>) -> io::
             return Ok(Vec::new());
         }
         // Long waits are cut, because poll counts milliseconds in 32 bits.
-        let left = left.unwrap_or(Duration::MAX).min(Duration::from_secs(3600)).as_millis().max(1);
+        let left = left.unwrap_or(Duration::MAX).min(Duration::from_hours(1)).as_millis().max(1);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut fds: Vec<PollFd<'_>> =
             open.iter().map(|(_, reader)| PollFd::new(reader.as_fd(), PollFlags::POLLIN)).collect();

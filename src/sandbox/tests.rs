@@ -19,7 +19,7 @@ fn spec(program: &[&str]) -> Spec {
         cwd: "/".into(),
         argv: program.iter().map(|text| (*text).to_owned()).collect(),
         stdin: vec![],
-        time_limit: Duration::from_secs(60),
+        time_limit: Duration::from_mins(1),
     }
 }
 
@@ -178,9 +178,7 @@ fn root_can_do_without_a_user_namespace() {
     }
     let lent = tempfile::tempdir().unwrap();
     std::fs::write(lent.path().join("given"), "1").unwrap();
-    let mut spec = shell(
-        "id -u; id -g; echo 2 > /out/made; echo 3 > /out/given; grep CapEff /proc/self/status",
-    );
+    let mut spec = shell("id -u; id -g; echo 2 > /out/made; echo 3 > /out/given; grep CapEff /proc/self/status");
     spec.writable = vec![(lent.path().to_owned(), "/out".into())];
     // Root of a user namespace in which there is no other user.
     let Ok(owned) = Lent::to_sandbox_user(&spec) else { return };

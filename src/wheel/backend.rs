@@ -25,7 +25,7 @@ const OUT: &str = "/akb/build/out";
 const ANSWER: &str = "answer.json";
 
 /// Longer than any build that makes progress; a hanging one must end some time.
-const TIME_LIMIT: Duration = Duration::from_secs(4 * 3600);
+const TIME_LIMIT: Duration = Duration::from_hours(4);
 
 /// An answer with more bytes is not read.
 const LONGEST_ANSWER: u64 = 16 << 20;

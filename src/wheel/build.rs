@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::backend::{self, Answer, Call, Request, Room};
 use super::environment::{self, Member};
 use super::error::At as _;
-use super::{Built, Id, Job, Requirement, WheelError, Workshop, flags, key, progress, project, source};
+use super::{Built, Failed, Id, Job, Requirement, WheelError, Workshop, flags, key, progress, project, source};
 use crate::digest::Sha256;
 use crate::lock::names::WheelName;
 use crate::report::{Event, Stage};
@@ -195,8 +195,8 @@ fn call(
     let (outcome, answer) = result.map_err(|source| WheelError::Sandbox { package: item.clone(), source })?;
     if outcome.status != 0 || answer.error.is_some() {
         let cause = backend::cause(&outcome, &answer);
-        let hint = cause.hint(&job.id.name);
-        return Err(WheelError::Failed { package: job.id.clone(), cause, hint, output: outcome.output, log });
+        let failed = Failed { package: job.id.clone(), cause, output: outcome.output, log };
+        return Err(WheelError::Failed(Box::new(failed)));
     }
     Ok((answer, outcome, room))
 }
@@ -263,7 +263,9 @@ mod tests {
 
     fn out(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        names.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+        for name in names {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
         folder
     }
 

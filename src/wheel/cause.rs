@@ -48,7 +48,7 @@ impl Cause {
     pub(super) fn find(output: &str, status: i32, message: Option<&str>) -> Self {
         let lines = || output.lines().map(str::trim);
         // A header or tool that is missing is often probed for before, so the last that is named counts.
-        let specific = lines().filter_map(specific).last();
+        let specific = lines().filter_map(specific).next_back();
         // Compilers that are out of memory fail in many words; nothing else they say is true then.
         if status == 137 || lines().any(out_of_memory) {
             return Self::Memory;

@@ -1,5 +1,6 @@
 //! A build environment: a virtual environment (PEP 405) of locked wheels.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ pub(super) fn make(
     let all = || members.iter().map(|member| member.file.as_str()).collect::<Vec<_>>().join(", ");
     let layout = Layout { python: inputs.target.python, prefix: backend::ENV.to_owned() };
     let mut site =
-        install::plan(&wheels, &layout, &Default::default()).map_err(|error| refused(&all(), error.to_string()))?;
+        install::plan(&wheels, &layout, &BTreeMap::default()).map_err(|error| refused(&all(), error.to_string()))?;
     link_to_inputs(&mut site, inputs);
     install::write(&site, dest, std::num::NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;

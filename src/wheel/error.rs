@@ -13,19 +13,8 @@ use crate::tree::TreeError;
 #[derive(Debug, thiserror::Error)]
 pub enum WheelError {
     /// The backend, or a compiler that it started, failed.
-    #[error("{package} does not build: {cause}")]
-    Failed {
-        /// Which.
-        package: Id,
-        /// What its output says about why.
-        cause: Cause,
-        /// The next step.
-        hint: Option<String>,
-        /// All that it wrote.
-        output: String,
-        /// A file with the same.
-        log: PathBuf,
-    },
+    #[error("{} does not build: {}", .0.package, .0.cause)]
+    Failed(Box<Failed>),
     /// `pyproject.toml` cannot be used.
     #[error("cannot use {}: {message}", path.display())]
     Project {
@@ -117,10 +106,26 @@ pub enum WheelError {
     },
 }
 
+/// A build that ran and failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Which package.
+    pub package: Id,
+    /// What its output says about why.
+    pub cause: Cause,
+    /// All that it wrote.
+    pub output: String,
+    /// A file with the same.
+    pub log: PathBuf,
+}
+
 impl Explain for WheelError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Failed { hint, .. } => hint.clone(),
+            Self::Failed(failed) => {
+                let next = failed.cause.hint(&failed.package.name).map(|next| next + "\n").unwrap_or_default();
+                Some(format!("{next}its whole output is in {}", failed.log.display()))
+            }
             Self::Sandbox { source, .. } => source.hint(),
             Self::Tree(error) => error.hint(),
             Self::Cache(error) => error.hint(),
@@ -139,7 +144,8 @@ impl Explain for WheelError {
 
     fn output(&self) -> Option<&str> {
         match self {
-            Self::Failed { output, .. } | Self::Interpreter { output, .. } => Some(output),
+            Self::Failed(failed) => Some(&failed.output),
+            Self::Interpreter { output, .. } => Some(output),
             Self::Sandbox { source, .. } => source.output(),
             _ => None,
         }
@@ -147,7 +153,8 @@ impl Explain for WheelError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Failed { cause: Cause::Memory, .. } | Self::Io { .. } => ExitCode::Machine,
+            Self::Failed(failed) if failed.cause == Cause::Memory => ExitCode::Machine,
+            Self::Io { .. } => ExitCode::Machine,
             Self::Sandbox { source, .. } => source.exit_code(),
             Self::Cache(error) => error.exit_code(),
             Self::Tree(error) => error.exit_code(),

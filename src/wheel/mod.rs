@@ -38,9 +38,10 @@ mod schedule;
 mod source;
 
 pub use cause::Cause;
-pub use error::WheelError;
+pub use error::{Failed, WheelError};
 pub use key::rules;
-pub use project::{BuildSystem, build_system};
+pub use project::{BuildSystem, build_system, id_of};
+pub use source::{NOT_SOURCES, identity};
 
 /// The parent of all that a build sees of its own, in the sandbox. No result may name it.
 pub const BUILD_ROOT: &str = "/akb/build";
@@ -138,7 +139,7 @@ pub struct Workshop<'a> {
 ///
 /// What is built does not depend on how many run at once. After a failure nothing new is started, what runs may end (and
 /// is then in the cache), and of several failures the first by name is the one that is returned.
-pub fn build_all(jobs: Vec<Job>, workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
+pub fn build_all(jobs: &[Job], workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
     schedule::build_all(jobs, workshop)
 }
 

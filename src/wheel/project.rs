@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::WheelError;
+use super::{Id, WheelError};
+use crate::lock::names::normalize;
 
 /// More bytes than any `pyproject.toml` has.
 const LONGEST: u64 = 8 << 20;
@@ -27,6 +28,14 @@ pub struct BuildSystem {
 #[serde(rename_all = "kebab-case")]
 struct PyProject {
     build_system: Option<BuildSystem>,
+    project: Option<Project>,
+}
+
+/// `[project]`, of which only a name is needed (PEP 621).
+#[derive(Deserialize)]
+struct Project {
+    name: String,
+    version: Option<String>,
 }
 
 fn legacy() -> String {
@@ -43,27 +52,48 @@ impl Default for BuildSystem {
 /// Reads the build system of the project in `folder`.
 pub fn build_system(folder: &Path) -> Result<BuildSystem, WheelError> {
     let path = folder.join("pyproject.toml");
-    let wrong = |message: String| WheelError::Project { path: path.clone(), message };
-    match std::fs::symlink_metadata(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if folder.join("setup.py").is_file() {
-                return Ok(BuildSystem::default());
-            }
-            return Err(wrong("there is neither a pyproject.toml nor a setup.py".to_owned()));
-        }
+    let wrong = |message: &str| WheelError::Project { path: path.clone(), message: message.to_owned() };
+    let Some(text) = read(&path)? else {
+        return if folder.join("setup.py").is_file() {
+            Ok(BuildSystem::default())
+        } else {
+            Err(wrong("there is neither a pyproject.toml nor a setup.py"))
+        };
+    };
+    let project: PyProject = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
+    let system = project.build_system.unwrap_or_default();
+    if system.build_backend.trim().is_empty() {
+        return Err(wrong("its build-backend is empty"));
+    }
+    Ok(system)
+}
+
+/// What the project in `folder` says it is: by the `PKG-INFO` of a source distribution, else by `pyproject.toml`.
+/// `None` where only a build tells.
+pub fn id_of(folder: &Path) -> Result<Option<Id>, WheelError> {
+    let id = |name: &str, version: Option<String>| Some(Id { name: normalize(name.trim())?, version });
+    if let Some(text) = read(&folder.join("PKG-INFO"))? {
+        let headers = text.lines().take_while(|line| !line.trim().is_empty());
+        let field = |name: &str| headers.clone().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let version = field("Version").map(|version| version.trim().to_owned());
+        return Ok(field("Name").and_then(|name| id(name, version)));
+    }
+    let project =
+        read(&folder.join("pyproject.toml"))?.and_then(|text| toml::from_str::<PyProject>(&text).ok()?.project);
+    Ok(project.and_then(|project| id(&project.name, project.version)))
+}
+
+/// The text of a file; `None` where there is none. A link could lead out of the sources, so it is refused.
+fn read(path: &Path) -> Result<Option<String>, WheelError> {
+    let wrong = |message: String| WheelError::Project { path: path.to_owned(), message };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
-        // A link could lead out of the sources.
         Ok(metadata) if !metadata.is_file() => return Err(wrong("it is not a regular file".to_owned())),
         Ok(metadata) if metadata.len() > LONGEST => return Err(wrong(format!("it is larger than {LONGEST} bytes"))),
         Ok(_) => {}
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let project: PyProject = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-    let system = project.build_system.unwrap_or_default();
-    if system.build_backend.trim().is_empty() {
-        return Err(wrong("its build-backend is empty".to_owned()));
-    }
-    Ok(system)
+    std::fs::read_to_string(path).map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
@@ -96,6 +126,17 @@ mod tests {
         let text = "[build-system]\nrequires = []\nbuild-backend = 'local:api.v1'\nbackend-path = ['.', 'tools']\n";
         let system = read(Some(text), false).unwrap();
         assert_eq!((system.build_backend.as_str(), system.backend_path.len()), ("local:api.v1", 2));
+    }
+
+    #[test]
+    fn a_project_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        assert_eq!(id_of(folder.path()).unwrap(), None);
+        write("pyproject.toml", "[project]\nname = 'Foo.Bar'\ndynamic = ['version']\n");
+        assert_eq!(id_of(folder.path()).unwrap(), Some(Id { name: "foo-bar".into(), version: None }));
+        write("PKG-INFO", "Metadata-Version: 2.1\nName: foo_bar\nVersion: 1.5\n\nName: other\n");
+        assert_eq!(id_of(folder.path()).unwrap(), Some(Id { name: "foo-bar".into(), version: Some("1.5".into()) }));
     }
 
     #[test]

@@ -15,8 +15,8 @@ const PER_COMPILER: u64 = 800 << 20;
 const ASIDE: u8 = 10;
 
 /// See [`super::build_all`].
-pub(super) fn build_all(jobs: Vec<Job>, workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
-    let order = order(&jobs)?;
+pub(super) fn build_all(jobs: &[Job], workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
+    let order = order(jobs)?;
     let (packages, parallel) = split(workshop.settings);
     let longest = order.iter().map(|ranked| ranked.chain).max().unwrap_or(0);
     let share = |ranked: &Ranked| Share { parallel, nice: if ranked.through == longest { 0 } else { ASIDE } };
@@ -70,7 +70,7 @@ fn order(jobs: &[Job]) -> Result<Vec<Ranked>, WheelError> {
     let mut above = vec![0_u64; jobs.len()];
     for &job in &sorted {
         let chain = above[job].saturating_add(weights[job]);
-        for &dependent in dependents(jobs, &places, job).iter() {
+        for &dependent in &dependents(jobs, &places, job) {
             above[dependent] = above[dependent].max(chain);
         }
     }

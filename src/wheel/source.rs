@@ -11,20 +11,62 @@ use nix::sys::time::TimeSpec;
 
 use super::WheelError;
 use super::error::At as _;
+use crate::digest::Sha256;
+use crate::nar;
 use crate::tree::{self, Kind, Node};
 
-/// 1980-01-01, the first time that a zip archive can hold: SOURCE_DATE_EPOCH of all builds, and the time of all
+/// 1980-01-01, the first time that a zip archive can hold: `SOURCE_DATE_EPOCH` of all builds, and the time of all
 /// sources. Equal times also keep `make` from regenerating shipped files.
 pub(super) const EPOCH: i64 = 315_532_800;
 
 /// What tells the scheduler how long a build may take: suffixes of what compilers read.
-const COMPILED: [&str; 9] = ["c", "cc", "cpp", "cxx", "pyx", "rs", "f", "f90", "m"];
+const COMPILED: [&str; 8] = ["c", "cc", "cpp", "cxx", "rs", "f", "f90", "m"];
+
+/// Names in a source folder that are never sources: they differ from day to day.
+pub const NOT_SOURCES: [&str; 10] = [
+    ".git",
+    ".hg",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".venv",
+    "__pycache__",
+    "node_modules",
+    "result",
+];
+
+/// The NAR hash of a folder without [`NOT_SOURCES`]: [`super::Job::identity`] of a source tree that no archive holds.
+pub fn identity(folder: &Path) -> Result<Sha256, WheelError> {
+    let mut nodes = sources(folder, &NOT_SOURCES)?;
+    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let hash = || {
+        let mut encoder = nar::hasher()?;
+        encoder.folder(Path::new(""))?;
+        for node in &nodes {
+            match &node.kind {
+                Kind::Dir => encoder.folder(&node.path)?,
+                Kind::Link { target } => encoder.link(&node.path, target)?,
+                Kind::File { size, executable } => {
+                    encoder.file(&node.path, *executable, *size, fs::File::open(folder.join(&node.path))?)?;
+                }
+            }
+        }
+        nar::finish(encoder)
+    };
+    Ok(hash().at("read", folder)?.0)
+}
+
+fn sources(folder: &Path, without: &[&str]) -> Result<Vec<Node>, WheelError> {
+    let mut nodes = tree::walk(folder)?;
+    nodes.retain(|node| !node.path.iter().any(|name| without.iter().any(|left_out| name == *left_out)));
+    Ok(nodes)
+}
 
 /// Copies `from` to `to`, which is made: modes 755 and 644, all times [`EPOCH`]. What is named like one of `without`
 /// is left out, with all that is in it.
 pub(super) fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<(), WheelError> {
-    let mut nodes = tree::walk(from)?;
-    nodes.retain(|node| !node.path.iter().any(|name| without.iter().any(|left_out| name == *left_out)));
+    let nodes = sources(from, without)?;
     fs::create_dir(to).at("create", to)?;
     for node in &nodes {
         let (source, target) = (from.join(&node.path), to.join(&node.path));
@@ -53,14 +95,13 @@ fn set_time(path: &Path) -> io::Result<()> {
 
 /// Bytes that compilers will read: what is known about how long a build takes before it runs.
 pub(super) fn weight(folder: &Path) -> Result<u64, WheelError> {
-    let compiled = |node: &Node| {
-        node.path.extension().and_then(|suffix| suffix.to_str()).is_some_and(|suffix| COMPILED.contains(&suffix))
-    };
-    let sizes = tree::walk(folder)?.into_iter().filter(compiled).map(|node| match node.kind {
-        Kind::File { size, .. } => size,
+    let weigh = |node: &Node| match (&node.kind, node.path.extension().and_then(|suffix| suffix.to_str())) {
+        // Cython makes about ten times as much C of it.
+        (Kind::File { size, .. }, Some("pyx")) => size.saturating_mul(10),
+        (Kind::File { size, .. }, Some(suffix)) if COMPILED.contains(&suffix) => *size,
         _ => 0,
-    });
-    Ok(sizes.fold(0, u64::saturating_add))
+    };
+    Ok(tree::walk(folder)?.iter().map(weigh).fold(0, u64::saturating_add))
 }
 
 #[cfg(test)]
@@ -81,7 +122,11 @@ mod tests {
         std::os::unix::fs::symlink("b/run", from.join("a/link")).unwrap();
         let to = root.path().join("to");
         fs::create_dir_all(from.join("a/.git/x")).unwrap();
-        copy(&from, &to, &[".git"]).unwrap();
+        let before = identity(&from).unwrap();
+        fs::write(from.join("a/.git/x/y"), "").unwrap();
+        assert_eq!(identity(&from).unwrap(), before);
+        copy(&from, &to, &NOT_SOURCES).unwrap();
+        assert_eq!(identity(&to).unwrap(), before);
         assert!(!to.join("a/.git").exists());
         for (name, mode) in [("", 0o755), ("a", 0o755), ("a/b", 0o755), ("a/b/run", 0o755), ("a/data.c", 0o644)] {
             let metadata = fs::symlink_metadata(to.join(name)).unwrap();
@@ -90,6 +135,7 @@ mod tests {
         let link = to.join("a/link");
         assert_eq!(fs::symlink_metadata(&link).unwrap().mtime(), EPOCH);
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("b/run"));
-        assert_eq!(weight(&to).unwrap(), 5);
+        fs::write(to.join("a/b.pyx"), "123").unwrap();
+        assert_eq!(weight(&to).unwrap(), 5 + 30);
     }
 }

@@ -80,12 +80,12 @@ impl Shop {
         job(name, "1.0", &folder)
     }
 
-    fn build(&self, jobs: Vec<Job>) -> Result<BTreeMap<Id, Built>, WheelError> {
+    fn build(&self, jobs: &[Job]) -> Result<BTreeMap<Id, Built>, WheelError> {
         build_all(jobs, self.workshop())
     }
 
     fn build_one(&self, job: Job) -> Result<Built, WheelError> {
-        Ok(self.build(vec![job])?.pop_first().unwrap().1)
+        Ok(self.build(&[job])?.pop_first().unwrap().1)
     }
 
     fn log(&self, name: &str) -> String {
@@ -171,7 +171,7 @@ fn the_same_bytes_wherever_and_with_however_many() {
             let shop = Shop::new(jobs);
             let files = [("a.c", FLAGS_C), ("b.c", "#include <assert.h>\nvoid f(int x) { assert(x); }\n")];
             let jobs = ["one", "two", "three"].map(|name| shop.project(name, &files)).to_vec();
-            shop.build(jobs).unwrap().values().map(|built| built.sha256).collect()
+            shop.build(&jobs).unwrap().values().map(|built| built.sha256).collect()
         })
         .to_vec();
     assert_eq!(wheels[0], wheels[1]);
@@ -212,10 +212,10 @@ fn a_job_sees_what_it_requires() {
                  assert os.access('/akb/build/env/bin/base-tool', os.X_OK)\n";
     let base = shop.project("base", &[]);
     let mut top = shop.project("above", &[("check.py", check)]);
-    let error = shop.build(vec![top.clone(), base.clone()]).unwrap_err();
-    assert!(matches!(&error, WheelError::Failed { cause: Cause::Module(name), .. } if name == "base"), "{error}");
+    let error = shop.build(&[top.clone(), base.clone()]).unwrap_err();
+    assert!(matches!(&error, WheelError::Failed(failed) if failed.cause == Cause::Module("base".into())), "{error}");
     top.requires = vec![Requirement::Built(base.id.clone())];
-    assert_eq!(shop.build(vec![top, base]).unwrap().len(), 2);
+    assert_eq!(shop.build(&[top, base]).unwrap().len(), 2);
 }
 
 #[test]
@@ -246,8 +246,8 @@ fn a_missing_header_is_explained() {
     assert_eq!(error.to_string(), "needy 1.0 does not build: the header libnone/none.h is missing");
     assert!(error.hint().unwrap().contains("[package.needy]\ninputs = "), "{:?}", error.hint());
     assert!(error.output().unwrap().contains("compilation terminated"));
-    let WheelError::Failed { log, .. } = &error else { panic!("{error}") };
-    assert_eq!(fs::read_to_string(log).unwrap(), error.output().unwrap());
+    let WheelError::Failed(failed) = &error else { panic!("{error}") };
+    assert_eq!(fs::read_to_string(&failed.log).unwrap(), error.output().unwrap());
     // A rerun starts anew.
     fs::write(job.source.join("a.c"), "").unwrap();
     shop.build_one(job).unwrap();
@@ -309,7 +309,7 @@ fn progress_names_the_files() {
     let job = shop.project("shown", &[("a.c", ""), ("b.c", "")]);
     let events = Events(Mutex::default());
     for _ in 0..2 {
-        build_all(vec![job.clone()], Workshop { reporter: &events, ..shop.workshop() }).unwrap();
+        build_all(std::slice::from_ref(&job), Workshop { reporter: &events, ..shop.workshop() }).unwrap();
     }
     let expected = ["start", "a.c", "b.c", "end, cached false", "start", "end, cached true"];
     assert_eq!(events.0.into_inner().unwrap(), expected.map(|text| format!("shown 1.0: {text}")));

@@ -9,6 +9,7 @@ mod place;
 pub(crate) mod plan;
 mod unpack;
 mod verify;
+mod wheel;
 
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Inputs(inputs::Args),
     Fetch(fetch::Args),
     Unpack(unpack::Args),
+    Wheel(wheel::Args),
     Place(place::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -50,6 +52,7 @@ impl Command {
             Self::Inputs(args) => inputs::run(args, cx),
             Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
+            Self::Wheel(args) => wheel::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
