@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod inputs;
+mod install;
 mod fetch;
 mod lock;
 mod place;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Inputs(inputs::Args),
     Fetch(fetch::Args),
     Unpack(unpack::Args),
+    Install(install::Args),
     Place(place::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -50,6 +52,7 @@ impl Command {
             Self::Inputs(args) => inputs::run(args, cx),
             Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
+            Self::Install(args) => install::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
