@@ -24,6 +24,12 @@ BATCH = 16
 CHECKED_HASH = (0b11).to_bytes(4, "little")
 
 
+def intern_singletons():
+    """Before Python 3.12 the strings that exist once in a process are interned only when some name needs them."""
+    for string in ["", *map(chr, range(256))]:
+        sys.intern(string)
+
+
 def strings(code, names, constants):
     """Collects the qualified names and the string constants of `code` and all code in it."""
     names.add(code.co_qualname)
@@ -167,6 +173,7 @@ def main(top):
     files, tag = request["files"], request["tag"]
     if sys.implementation.cache_tag != tag:
         sys.exit(f"expected an interpreter with the cache tag {tag}, found {sys.implementation.cache_tag}")
+    intern_singletons()
     os.chdir(top)
     os.umask(0o022)
     batches = range((len(files) + BATCH - 1) // BATCH)
