@@ -24,6 +24,12 @@ BATCH = 16
 CHECKED_HASH = (0b11).to_bytes(4, "little")
 
 
+def intern_singletons():
+    """Before Python 3.12 the strings that exist once in a process are interned only when some name needs them."""
+    for string in ["", *map(chr, range(256))]:
+        sys.intern(string)
+
+
 def strings(code, names, constants):
     """Collects the qualified names and the string constants of `code` and all code in it."""
     names.add(code.co_qualname)
@@ -102,7 +108,7 @@ def compile_batch(paths, tag):
 
 
 def work(queue, answers, files, tag):
-    """Takes batches until there are none. The workers share the position in `queue`, so each comes once."""
+    """Takes batches until there are none. All workers read one pipe, so each comes once."""
     while number := os.read(queue, 4):
         first = int.from_bytes(number, "little") * BATCH
         paths = files[first : first + BATCH]
@@ -135,9 +141,15 @@ def start(queue, files, tag):
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        worker(queue, writer, files, tag)
+        os.close(queue[1])
+        worker(queue[0], writer, files, tag)
     os.close(writer)
     return pid, reader
+
+
+def feed(queue, batches):
+    with open(queue, "wb") as file:
+        file.write(b"".join(number.to_bytes(4, "little") for number in batches))
 
 
 def forward(readers):
@@ -161,14 +173,15 @@ def main(top):
     files, tag = request["files"], request["tag"]
     if sys.implementation.cache_tag != tag:
         sys.exit(f"expected an interpreter with the cache tag {tag}, found {sys.implementation.cache_tag}")
+    intern_singletons()
     os.chdir(top)
     os.umask(0o022)
-    queue = os.memfd_create("queue")
     batches = range((len(files) + BATCH - 1) // BATCH)
-    with open(queue, "wb", closefd=False) as file:
-        file.write(b"".join(number.to_bytes(4, "little") for number in batches))
-    os.lseek(queue, 0, os.SEEK_SET)
+    queue = os.pipe()
     workers = [start(queue, files, tag) for _ in range(max(1, min(request["jobs"], len(batches))))]
+    os.close(queue[0])
+    # The pipe may be smaller than what goes through it.
+    threading.Thread(target=feed, args=(queue[1], batches)).start()
     forward([reader for _, reader in workers])
     if any([os.waitpid(pid, 0)[1] for pid, _ in workers]):
         sys.exit("a worker failed")

@@ -230,6 +230,18 @@ mod tests {
     /// This machine's Python, without a sandbox.
     struct Host {
         tree: PathBuf,
+        /// Whether it gets the files in the opposite order.
+        reversed: bool,
+    }
+
+    impl Host {
+        fn request(&self, stdin: &[u8]) -> Vec<u8> {
+            let mut request: serde_json::Value = serde_json::from_slice(stdin).unwrap();
+            if self.reversed {
+                request["files"].as_array_mut().unwrap().reverse();
+            }
+            serde_json::to_vec(&request).unwrap()
+        }
     }
 
     impl Python for Host {
@@ -242,7 +254,7 @@ mod tests {
             command.args(&call.arguments).env_clear().envs(&call.env).env("PATH", "/usr/bin:/bin");
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(&self.tree);
             let mut child = command.spawn()?;
-            child.stdin.take().unwrap().write_all(&call.stdin)?;
+            child.stdin.take().unwrap().write_all(&self.request(&call.stdin))?;
             let output = child.wait_with_output()?;
             let text = String::from_utf8(output.stdout).unwrap();
             text.lines().for_each(|line| on_line(Stream::Stdout, line));
@@ -295,8 +307,12 @@ mod tests {
     }
 
     fn compiled(tree: &Path, count: usize) -> Compiled {
+        compiled_by(&Host { tree: tree.to_owned(), reversed: false }, count)
+    }
+
+    fn compiled_by(host: &Host, count: usize) -> Compiled {
         let folders = ["site".to_owned(), "absent".to_owned()];
-        compile(tree, &folders, &layout(), jobs(count), &Host { tree: tree.to_owned() }, &Silent).unwrap()
+        compile(&host.tree, &folders, &layout(), jobs(count), host, &Silent).unwrap()
     }
 
     fn bytecode(tree: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -317,6 +333,39 @@ mod tests {
         for (report, (_, tree)) in reports.iter().zip(&trees) {
             assert_eq!(*report, reports[0]);
             assert_eq!(bytecode(tree.path()), first);
+        }
+    }
+
+    /// Real code has what nobody thinks of. The same files in another order, in other processes, and in processes that
+    /// compile one batch only.
+    #[test]
+    fn orders_change_nothing_in_the_standard_library() {
+        let stdlib = PathBuf::from(python(&["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]));
+        let tree = tempfile::tempdir().unwrap();
+        let places =
+            ["asyncio", "collections", "concurrent", "ctypes", "email", "http", "importlib", "json", "logging", "xml"];
+        let folders = places.map(|name| stdlib.join(name));
+        let nodes = folders
+            .iter()
+            .flat_map(|folder| tree::walk(folder).unwrap().into_iter().map(|node| folder.join(node.path)));
+        let sources =
+            nodes.chain(tree::list(&stdlib).unwrap()).filter(|path| path.extension().is_some_and(|e| e == "py"));
+        for path in sources {
+            write(
+                &tree,
+                &format!("site/{}", path.strip_prefix(&stdlib).unwrap().display()),
+                &fs::read_to_string(&path).unwrap(),
+            );
+        }
+        let mut host = Host { tree: tree.path().to_owned(), reversed: false };
+        assert!(compiled_by(&host, 1).files > 300);
+        let first = bytecode(tree.path());
+        host.reversed = true;
+        for count in [1, 30] {
+            compiled_by(&host, count);
+            for (path, content) in bytecode(tree.path()) {
+                assert!(first[&path] == content, "{} with {count} jobs", path.display());
+            }
         }
     }
 
@@ -355,7 +404,7 @@ mod tests {
     fn a_wrong_interpreter_is_an_error() {
         let tree = tree();
         let layout = Layout::canonical("3.2".parse().unwrap());
-        let host = Host { tree: tree.path().to_owned() };
+        let host = Host { tree: tree.path().to_owned(), reversed: false };
         let error = compile(tree.path(), &["site".to_owned()], &layout, jobs(2), &host, &Silent).unwrap_err();
         assert!(error.output().unwrap().contains("cpython-32"), "{error}");
         assert!(bytecode(tree.path()).is_empty());

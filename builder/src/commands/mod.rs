@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod inputs;
+mod install;
 mod fetch;
 mod lock;
 mod place;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Fetch(fetch::Args),
     Unpack(unpack::Args),
     Wheel(wheel::Args),
+    Install(install::Args),
     Place(place::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -53,6 +55,7 @@ impl Command {
             Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Wheel(args) => wheel::run(args, cx),
+            Self::Install(args) => install::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
