@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::glob;
+use crate::inputs::hints;
 
 /// A library that was not found, or was found but will not do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +108,8 @@ pub fn debian_package(soname: &str) -> String {
         // libfoo-1.2.so has its version in the name.
         return match name.rsplit_once('-') {
             Some((_, tail)) if tail.starts_with(|first: char| first.is_ascii_digit()) => name,
-            _ => format!("{name}-dev"),
+            _ => hints::library(name.trim_start_matches("lib"))
+                .map_or(format!("{name}-dev"), |hint| hint.debian.to_owned()),
         };
     }
     // Debian writes libgcc-s1, libstdc++6, libx11-6.

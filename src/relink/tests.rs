@@ -136,6 +136,7 @@ fn host_less() -> Inputs {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be absent")]
 fn run(text: &str) -> Option<(SearchTag, String)> {
     Some((SearchTag::Runpath, text.to_owned()))
 }

@@ -6,6 +6,7 @@ mod inputs;
 mod lock;
 mod place;
 pub(crate) mod plan;
+mod relink;
 mod unpack;
 mod verify;
 
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Lock(lock::Args),
     Inputs(inputs::Args),
     Unpack(unpack::Args),
+    Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -47,6 +49,7 @@ impl Command {
             Self::Lock(args) => lock::run(args, cx),
             Self::Inputs(args) => inputs::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
+            Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),

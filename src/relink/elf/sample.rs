@@ -21,6 +21,7 @@ use super::SearchTag;
 
 /// What a made file is like.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub(crate) struct Sample {
     pub(crate) wide: bool,
     pub(crate) little: bool,
@@ -155,7 +156,7 @@ impl Sample {
             (section.sh_link, section.sh_info) = (strings_index, 1);
         }
         let defines_at = defines.map(|version| {
-            let words = [1 | 0 << 16, 1 | 1 << 16, 0, 20, 0, version as u32, 0];
+            let words = [1, 1 | 1 << 16, 0, 20, 0, version as u32, 0];
             let words: Vec<u8> =
                 words.iter().enumerate().flat_map(|(index, word)| maker.halves(*word, index < 2)).collect();
             maker.section(".verdef", SHT_GNU_VERDEF, &words, 0)
@@ -202,9 +203,9 @@ impl Sample {
             p_align: 0x1000,
             p_flags: PF_R | PF_W,
             p_memsz: size + self.bss,
-            ..moved(part(PT_LOAD, dynamic_at, size))
+            ..moved(&part(PT_LOAD, dynamic_at, size))
         });
-        segments.push(moved(part(PT_DYNAMIC, dynamic_at, size)));
+        segments.push(moved(&part(PT_DYNAMIC, dynamic_at, size)));
         segments.push(part(PT_NOTE, note_at, note.len() as u64));
         if self.property {
             segments.push(part(PT_GNU_PROPERTY, note_at, note.len() as u64));
@@ -226,9 +227,9 @@ fn part(p_type: u32, at: u64, size: u64) -> ProgramHeader {
     }
 }
 
-fn moved(segment: ProgramHeader) -> ProgramHeader {
+fn moved(segment: &ProgramHeader) -> ProgramHeader {
     let address = segment.p_offset + WRITABLE;
-    ProgramHeader { p_vaddr: address, p_paddr: address, ..segment }
+    ProgramHeader { p_vaddr: address, p_paddr: address, ..segment.clone() }
 }
 
 impl Maker {
