@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod inputs;
+mod fetch;
 mod lock;
 mod place;
 pub(crate) mod plan;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Plan(plan::Args),
     Lock(lock::Args),
     Inputs(inputs::Args),
+    Fetch(fetch::Args),
     Unpack(unpack::Args),
     Relink(relink::Args),
     Place(place::Args),
@@ -48,6 +50,7 @@ impl Command {
             Self::Plan(args) => plan::run(args, cx),
             Self::Lock(args) => lock::run(args, cx),
             Self::Inputs(args) => inputs::run(args, cx),
+            Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
