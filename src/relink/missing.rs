@@ -79,7 +79,7 @@ impl Missing {
 }
 
 /// Packages that do not follow the rule of [`debian_package`].
-const EXCEPTIONS: [(&str, &str); 12] = [
+const EXCEPTIONS: [(&str, &str); 14] = [
     ("libc.so.6", "libc6"),
     ("libm.so.6", "libc6"),
     ("libdl.so.2", "libc6"),
@@ -92,6 +92,9 @@ const EXCEPTIONS: [(&str, &str); 12] = [
     ("libtinfo.so.6", "libtinfo6"),
     ("libgssapi_krb5.so.2", "libgssapi-krb5-2"),
     ("libkrb5.so.3", "libkrb5-3"),
+    // Opened by name; the version is that of Debian's krb5 since 2014.
+    ("libkadm5clnt_mit.so", "libkadm5clnt-mit12"),
+    ("libkadm5srv_mit.so", "libkadm5srv-mit12"),
 ];
 
 /// The Debian package that should have a library, by the naming rule of Debian's policy (8.1): name and version

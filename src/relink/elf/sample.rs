@@ -47,6 +47,8 @@ pub(crate) struct Sample {
     pub(crate) tail: Vec<u8>,
     /// Library and version that it needs.
     pub(crate) needs: Option<(String, String)>,
+    /// What it says that it opens, as JSON.
+    pub(crate) dlopen: Option<&'static str>,
     /// A version that it defines.
     pub(crate) defines: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Default for Sample {
             constants: Vec::new(),
             tail: Vec::new(),
             needs: None,
+            dlopen: None,
             defines: None,
         }
     }
@@ -166,6 +169,15 @@ impl Sample {
             (section.sh_link, section.sh_info) = (strings_index, 1);
         }
         maker.section(".rodata", SHT_PROGBITS, &self.constants, 0);
+        if let Some(json) = self.dlopen {
+            maker.align(4);
+            let head = [4, json.len() as u32, 0x407c_0c0a];
+            let mut note: Vec<u8> = head.iter().flat_map(|word| maker.word(*word)).collect();
+            note.extend_from_slice(b"FDO\0");
+            note.extend_from_slice(json.as_bytes());
+            note.resize(note.len().next_multiple_of(4), b' ');
+            maker.section(".note.dlopen", SHT_NOTE, &note, 0);
+        }
         let first_end = maker.bytes.len() as u64;
 
         maker.align(16);
