@@ -19,7 +19,7 @@ use crate::tools::SourceArgs;
 /// Python and its standard library go to DIR/runtime, unless they are there; the libraries that programs and
 /// extension modules need are copied to DIR/runtime/lib, and interpreter and search path of every ELF file are set so
 /// that nothing of the host is loaded. Packages are looked for in DIR/lib/pythonX.Y/site-packages. All that is
-/// missing is reported at once, before anything is written.
+/// missing is reported at once, before a file is edited.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The folder; it is changed
