@@ -90,6 +90,11 @@ impl SourceArgs {
         self.suite.as_deref()
     }
 
+    /// Whether the user wants what is installed here.
+    pub(crate) fn from_host(&self) -> bool {
+        self.inputs == Some(ProviderArg::Host)
+    }
+
     /// Opens everything. `strict`: an archive's index past its date is refused.
     pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
         let env = |name: &str| cx.env(name);

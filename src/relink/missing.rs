@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::glob;
+use crate::inputs::hints;
 
 /// A library that was not found, or was found but will not do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +79,7 @@ impl Missing {
 }
 
 /// Packages that do not follow the rule of [`debian_package`].
-const EXCEPTIONS: [(&str, &str); 12] = [
+const EXCEPTIONS: [(&str, &str); 14] = [
     ("libc.so.6", "libc6"),
     ("libm.so.6", "libc6"),
     ("libdl.so.2", "libc6"),
@@ -91,6 +92,9 @@ const EXCEPTIONS: [(&str, &str); 12] = [
     ("libtinfo.so.6", "libtinfo6"),
     ("libgssapi_krb5.so.2", "libgssapi-krb5-2"),
     ("libkrb5.so.3", "libkrb5-3"),
+    // Opened by name; the version is that of Debian's krb5 since 2014.
+    ("libkadm5clnt_mit.so", "libkadm5clnt-mit12"),
+    ("libkadm5srv_mit.so", "libkadm5srv-mit12"),
 ];
 
 /// The Debian package that should have a library, by the naming rule of Debian's policy (8.1): name and version
@@ -107,7 +111,8 @@ pub fn debian_package(soname: &str) -> String {
         // libfoo-1.2.so has its version in the name.
         return match name.rsplit_once('-') {
             Some((_, tail)) if tail.starts_with(|first: char| first.is_ascii_digit()) => name,
-            _ => format!("{name}-dev"),
+            _ => hints::library(name.trim_start_matches("lib"))
+                .map_or(format!("{name}-dev"), |hint| hint.debian.to_owned()),
         };
     }
     // Debian writes libgcc-s1, libstdc++6, libx11-6.

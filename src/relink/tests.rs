@@ -136,6 +136,7 @@ fn host_less() -> Inputs {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be absent")]
 fn run(text: &str) -> Option<(SearchTag, String)> {
     Some((SearchTag::Runpath, text.to_owned()))
 }
@@ -217,6 +218,23 @@ fn opens_by_name_what_the_recipe_says() {
     // It would try the host's folder first.
     let bytes = fs::read(bench.tree().join(SITE).join("mine/ext.so")).unwrap();
     assert!(bytes.windows(18).any(|window| window == b"x/akb/lib64libplug"));
+}
+
+#[test]
+fn heeds_what_libraries_say_that_they_open() {
+    let bench = Bench::new();
+    bench.input("libsecond.so.1", &library("libsecond.so.1", &[]));
+    bench.input("libnice.so.1", &library("libnice.so.1", &[]));
+    let says = |json| Sample { dlopen: Some(json), ..module(&[], None) };
+    bench.site("a.so", &says(r#"[{"soname":["libfirst.so.1","libsecond.so.1"],"priority":"required"}]"#));
+    bench.site("b.so", &says(r#"[{"soname":["libabsent.so.1"]},{"soname":["libnice.so.1"],"priority":"suggested"}]"#));
+    let report = bench.relink().unwrap();
+    let copied: Vec<&str> = report.copied.keys().map(String::as_str).collect();
+    assert_eq!(copied, ["ld.so.1", "libsecond.so.1"]);
+    assert_eq!(bench.search(&format!("{SITE}/a.so")), run("$ORIGIN/../../../runtime/lib"));
+    assert_eq!(bench.search(&format!("{SITE}/b.so")), None);
+    bench.site("c.so", &says(r#"[{"soname":["libabsent.so.1"],"priority":"required"}]"#));
+    assert!(bench.relink().unwrap_err().to_string().contains("c.so opens libabsent.so.1 by name, which is not there"));
 }
 
 #[test]

@@ -168,10 +168,11 @@ fn host_paths(data: &[u8]) -> Vec<Range<usize>> {
         at = end;
         let path = &data[start..end];
         let begins = start == 0 || !is_path_byte(data[start - 1]);
-        let below =
-            |folder: &&str| path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-        if begins && HOST_FOLDERS.iter().any(|folder| below(&folder)) && !HOST_DATA.iter().any(|folder| below(&folder))
-        {
+        let below = |folder: &str| match path.strip_prefix(folder.as_bytes()) {
+            Some(rest) => rest.is_empty() || rest[0] == b'/',
+            None => false,
+        };
+        if begins && HOST_FOLDERS.iter().any(|folder| below(folder)) && !HOST_DATA.iter().any(|folder| below(folder)) {
             paths.push(start..end);
         }
     }

@@ -8,6 +8,7 @@ mod fetch;
 mod lock;
 mod place;
 pub(crate) mod plan;
+mod relink;
 mod unpack;
 mod verify;
 mod wheel;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Unpack(unpack::Args),
     Wheel(wheel::Args),
     Install(install::Args),
+    Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -56,6 +58,7 @@ impl Command {
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Wheel(args) => wheel::run(args, cx),
             Self::Install(args) => install::run(args, cx),
+            Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),

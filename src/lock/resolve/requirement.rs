@@ -111,6 +111,8 @@ pub(super) fn is_small(version: &Version) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use std::str::FromStr as _;
+
     use super::*;
 
     fn takes(specifier: &str, version: &str) -> bool {

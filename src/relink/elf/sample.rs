@@ -21,6 +21,7 @@ use super::SearchTag;
 
 /// What a made file is like.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub(crate) struct Sample {
     pub(crate) wide: bool,
     pub(crate) little: bool,
@@ -46,6 +47,8 @@ pub(crate) struct Sample {
     pub(crate) tail: Vec<u8>,
     /// Library and version that it needs.
     pub(crate) needs: Option<(String, String)>,
+    /// What it says that it opens, as JSON.
+    pub(crate) dlopen: Option<&'static str>,
     /// A version that it defines.
     pub(crate) defines: Option<String>,
 }
@@ -68,6 +71,7 @@ impl Default for Sample {
             constants: Vec::new(),
             tail: Vec::new(),
             needs: None,
+            dlopen: None,
             defines: None,
         }
     }
@@ -155,7 +159,7 @@ impl Sample {
             (section.sh_link, section.sh_info) = (strings_index, 1);
         }
         let defines_at = defines.map(|version| {
-            let words = [1 | 0 << 16, 1 | 1 << 16, 0, 20, 0, version as u32, 0];
+            let words = [1, 1 | 1 << 16, 0, 20, 0, version as u32, 0];
             let words: Vec<u8> =
                 words.iter().enumerate().flat_map(|(index, word)| maker.halves(*word, index < 2)).collect();
             maker.section(".verdef", SHT_GNU_VERDEF, &words, 0)
@@ -165,6 +169,15 @@ impl Sample {
             (section.sh_link, section.sh_info) = (strings_index, 1);
         }
         maker.section(".rodata", SHT_PROGBITS, &self.constants, 0);
+        if let Some(json) = self.dlopen {
+            maker.align(4);
+            let head = [4, json.len() as u32, 0x407c_0c0a];
+            let mut note: Vec<u8> = head.iter().flat_map(|word| maker.word(*word)).collect();
+            note.extend_from_slice(b"FDO\0");
+            note.extend_from_slice(json.as_bytes());
+            note.resize(note.len().next_multiple_of(4), b' ');
+            maker.section(".note.dlopen", SHT_NOTE, &note, 0);
+        }
         let first_end = maker.bytes.len() as u64;
 
         maker.align(16);
@@ -202,9 +215,9 @@ impl Sample {
             p_align: 0x1000,
             p_flags: PF_R | PF_W,
             p_memsz: size + self.bss,
-            ..moved(part(PT_LOAD, dynamic_at, size))
+            ..moved(&part(PT_LOAD, dynamic_at, size))
         });
-        segments.push(moved(part(PT_DYNAMIC, dynamic_at, size)));
+        segments.push(moved(&part(PT_DYNAMIC, dynamic_at, size)));
         segments.push(part(PT_NOTE, note_at, note.len() as u64));
         if self.property {
             segments.push(part(PT_GNU_PROPERTY, note_at, note.len() as u64));
@@ -226,9 +239,9 @@ fn part(p_type: u32, at: u64, size: u64) -> ProgramHeader {
     }
 }
 
-fn moved(segment: ProgramHeader) -> ProgramHeader {
+fn moved(segment: &ProgramHeader) -> ProgramHeader {
     let address = segment.p_offset + WRITABLE;
-    ProgramHeader { p_vaddr: address, p_paddr: address, ..segment }
+    ProgramHeader { p_vaddr: address, p_paddr: address, ..segment.clone() }
 }
 
 impl Maker {
