@@ -284,7 +284,9 @@ impl Lock {
 
     fn attempt(path: PathBuf) -> Option<Self> {
         let file = open_lock(&path).ok()?;
-        (file.try_lock().is_ok() && still_at(&file, &path)).then_some(Self { _file: file, path })
+        let ours = file.try_lock().is_ok() && still_at(&file, &path);
+        // Not `then_some`: a lock that is not ours must not be made, since dropping it removes the file.
+        ours.then(|| Self { _file: file, path })
     }
 }
 

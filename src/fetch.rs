@@ -1,20 +1,22 @@
 //! Names and hashes become verified files: from the cache, from the address that a lock names, or from an index.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use url::Url;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheError};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
-use crate::index::{Freshness, IndexClient, IndexError, Indexes};
+use crate::index::{Freshness, IndexClient, IndexError, Indexes, is_file_name};
 use crate::net::address::names_nothing;
 use crate::net::error::grouped;
 use crate::net::{Net, NetError, Request};
-use crate::plan::FileId;
+use crate::plan::{FileId, Origin, Package, RemoteFile};
 use crate::report::{Event, Reporter, Stage};
 
 /// A file that is wanted.
@@ -28,6 +30,16 @@ pub struct Want {
     pub url: Option<String>,
     /// The index that the lock names.
     pub index: Option<String>,
+}
+
+impl Want {
+    /// The file of a planned package, with what the lock says of its address. `None` for what is no file of an
+    /// index or address.
+    pub fn of(package: &Package) -> Option<Self> {
+        let (Origin::Wheel(remote) | Origin::Sdist(remote)) = &package.origin else { return None };
+        let RemoteFile { file, url, index, .. } = remote.clone();
+        Some(Self { file, project: package.name.clone(), url, index })
+    }
 }
 
 /// What could not be fetched.
@@ -127,6 +139,28 @@ pub fn fetch(
         }
     });
     if failed.is_empty() { Ok(paths) } else { Err(FetchError::Failed(failed.into_iter().collect())) }
+}
+
+/// Copies files under their names into the new folder `out`, which appears whole or not at all.
+pub fn copy(files: &BTreeMap<String, PathBuf>, out: &Path) -> Result<(), CacheError> {
+    let failed = |action, path: &Path, source| CacheError { action, path: path.to_owned(), source };
+    let parent = out.parent().unwrap_or(Path::new("/"));
+    let taken = || failed("make", out, std::io::ErrorKind::AlreadyExists.into());
+    if out.symlink_metadata().is_ok() {
+        return Err(taken());
+    }
+    let temp = tempfile::tempdir_in(parent).map_err(|error| failed("make a folder in", parent, error))?;
+    for (name, from) in files {
+        let odd = || failed("write a file named", Path::new(name), std::io::ErrorKind::InvalidInput.into());
+        let to = is_file_name(name).then(|| temp.path().join(name)).ok_or_else(odd)?;
+        let copied = fs::copy(from, &to).and_then(|_| fs::set_permissions(&to, Permissions::from_mode(0o644)));
+        copied.map_err(|error| failed("write", &to, error))?;
+    }
+    let open = fs::set_permissions(temp.path(), Permissions::from_mode(0o755));
+    open.and_then(|()| fs::rename(temp.path(), out)).map_err(|error| failed("make", out, error))?;
+    // It has its new name: nothing is left to remove.
+    let _ = temp.keep();
+    Ok(())
 }
 
 struct Fetcher<'a> {

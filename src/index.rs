@@ -30,6 +30,7 @@ mod json;
 mod listing;
 
 pub use config::{Index, Indexes};
+pub(crate) use listing::is_file_name;
 pub use listing::{ListedFile, Listing, MetadataFile};
 
 /// Size limit in bytes of a project's page. The largest of the public index has about 30 MB.

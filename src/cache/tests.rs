@@ -92,8 +92,9 @@ fn of_many_threads_one_builds() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let cache = Cache::open(root.path()).unwrap();
                 for round in 0..20 {
+                    // Each opening sweeps, and must not sweep what others work on.
+                    let cache = Cache::open(root.path()).unwrap();
                     let path = cache
                         .build_folder("unpacked", &key(&format!("{round}")), |dir| {
                             built.fetch_add(1, Ordering::SeqCst);

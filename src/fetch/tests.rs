@@ -146,3 +146,22 @@ fn names_all_that_is_missing() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[test]
+fn copies_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from");
+    std::fs::write(&from, "x").unwrap();
+    let out = folder.path().join("out");
+    let files = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), from.clone())).collect();
+    assert!(copy(&files(&["a.whl", "../b.whl"]), &out).is_err());
+    assert!(!out.exists());
+    copy(&files(&["a.whl", "b.whl"]), &out).unwrap();
+    assert_eq!(std::fs::read(out.join("b.whl")).unwrap(), b"x");
+    assert_eq!(std::fs::metadata(out.join("b.whl")).unwrap().permissions().mode() & 0o777, 0o644);
+    assert!(copy(&files(&["c.whl"]), &out).is_err());
+    assert!(!out.join("c.whl").exists());
+    #[expect(clippy::disallowed_methods, reason = "only counted")]
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2);
+}

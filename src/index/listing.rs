@@ -61,7 +61,7 @@ impl Listing {
 }
 
 /// Whether a text can be the name of a distribution file.
-pub(super) fn is_file_name(name: &str) -> bool {
+pub(crate) fn is_file_name(name: &str) -> bool {
     let odd = |char: char| char.is_control() || matches!(char, '/' | '\\');
     !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(odd)
 }

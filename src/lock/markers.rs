@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 use pep508_rs::{
-    ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, MarkerExpression, MarkerOperator, Pep508Error, Requirement,
+    ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, MarkerExpression, MarkerOperator, Pep508Error, Pep508Url,
+    Requirement,
 };
 
 use term::{Term, Token};
@@ -33,6 +34,11 @@ pub struct NotAMarker {
 }
 
 impl NotAMarker {
+    /// What is wrong with it, without the text itself.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn new(kind: &'static str, text: &str, reason: String) -> Self {
         Self { kind, found: text.chars().take(200).collect(), reason }
     }
@@ -98,7 +104,7 @@ impl Marker {
 
 /// Reads a requirement (PEP 508) such as `Requires-Dist` has; refuses what [`Marker::parse`] refuses, and what
 /// would take something from this process's environment.
-pub fn requirement(text: &str) -> Result<Requirement, NotAMarker> {
+pub fn requirement<U: Pep508Url>(text: &str) -> Result<Requirement<U>, NotAMarker> {
     let wrong = |reason| NotAMarker::new("a requirement", text, reason);
     check(text).map_err(wrong)?;
     // The published parser panics on names that end in punctuation, and expands variables in addresses.
@@ -118,7 +124,7 @@ pub fn requirement(text: &str) -> Result<Requirement, NotAMarker> {
     if let Some(part) = comparisons.iter().filter_map(read).find(is_beyond_the_parser) {
         return Err(wrong(format!("`{part}` means nothing")));
     }
-    Requirement::from_str(text).map_err(|error: Pep508Error| wrong(error.message.to_string()))
+    Requirement::from_str(text).map_err(|error: Pep508Error<U>| wrong(error.message.to_string()))
 }
 
 /// Comparisons on which the published parser panics when it reads a whole marker: `'x' ~= os_name`, and
@@ -168,6 +174,8 @@ mod tests {
     use pep508_rs::MarkerTree;
     use proptest::prelude::*;
 
+    use url::Url;
+
     use super::*;
 
     fn holds(marker: &str, python: &str, platform: &str) -> bool {
@@ -209,7 +217,7 @@ mod tests {
         assert!(Marker::parse("os_name =").is_err());
         assert!(Marker::parse("sys_platform == 'linux' *\u{10f39}\u{1e964}").is_err());
         assert!(Marker::parse("python_version <= '3.18446744073709551615'").is_ok());
-        assert!(requirement("foo[x]>=1; os_name == 'posix'").is_ok());
+        assert!(requirement::<Url>("foo[x]>=1; os_name == 'posix'").is_ok());
         for text in [
             "foo \u{10f39}",
             "foo-[x]",
@@ -219,7 +227,7 @@ mod tests {
             "foo; 'x' ~= os_name",
             "foo; python_version <= '3.18446744073709551615'",
         ] {
-            assert!(requirement(text).is_err(), "{text}");
+            assert!(requirement::<Url>(text).is_err(), "{text}");
         }
     }
 
@@ -286,12 +294,12 @@ mod tests {
             if let Ok(marker) = Marker::parse(&text) {
                 marker.holds(&environment(&target), &[]);
             }
-            let _ = requirement(&format!("foo; {text}"));
+            let _ = requirement::<Url>(&format!("foo; {text}"));
         }
 
         #[test]
         fn never_panics(text in "(os_name|extra|python_version|\\(|\\)|==|<|>=|~=|in|not|and|or|'[0-9a-z.*]{0,4}'|\"|'|foo|\\[x\\]|@|;|,| |\\PC){0,16}") {
-            let _ = (Marker::parse(&text), requirement(&text));
+            let _ = (Marker::parse(&text), requirement::<Url>(&text));
         }
     }
 }

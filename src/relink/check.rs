@@ -60,10 +60,9 @@ fn loader(tree: &Path) -> Result<Option<(String, Machine)>, RelinkError> {
     let Ok(files) = tree::list(&tree.join(LIBDIR)) else { return Ok(None) };
     for file in files.iter().filter(|file| file.is_file()) {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("ld-") || name.starts_with("ld.so") || name.starts_with("ld64.so") {
-            if let Some(machine) = Machine::of(&read(file)?) {
-                return Ok(Some((name, machine)));
-            }
+        let is_loader = ["ld-", "ld.so", "ld64.so"].iter().any(|start| name.starts_with(start));
+        if let Some(machine) = is_loader.then(|| read(file)).transpose()?.and_then(|bytes| Machine::of(&bytes)) {
+            return Ok(Some((name, machine)));
         }
     }
     Ok(None)
@@ -96,8 +95,8 @@ fn unresolved(scan: &Scan, loader: &str, ignore: &[String]) -> Vec<Finding> {
     for (path, image) in &scan.images {
         let folders: Vec<PathBuf> = image.search_folders().filter_map(|text| in_tree(path, text)).collect();
         for name in image.needed.iter().filter(|name| !name.contains('/')) {
-            let loaded = (name == loader).then(|| Path::new(LIBDIR).join(loader));
-            let found = loaded.or_else(|| folders.iter().find_map(|folder| scan.find(folder, name)).cloned());
+            let always = (name == loader).then(|| Path::new(LIBDIR).join(loader));
+            let found = always.or_else(|| folders.iter().find_map(|folder| scan.find(folder, name)).cloned());
             let reason = match found {
                 None => Reason::NotFound,
                 Some(found) => match lacks(scan, image, name, &found) {

@@ -141,7 +141,7 @@ fn count(missing: &[Missing]) -> String {
 }
 
 fn lines(missing: &[Missing]) -> String {
-    missing.iter().map(|missing| format!("\n  {missing}")).collect()
+    missing.iter().flat_map(|missing| ["\n  ".to_owned(), missing.to_string()]).collect()
 }
 
 impl Explain for RelinkError {
@@ -179,9 +179,9 @@ fn missing_hint(missing: &[Missing]) -> String {
     let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let sonames: Vec<String> = sonames.into_iter().map(str::to_owned).collect();
     format!(
-        "probably in Debian's {}: add it to the libraries of the inputs; or, if nothing uses it, \
-         write in akb.toml: [relink] ignore-missing = [{}]",
-        packages.join(", "),
+        "write in akb.toml: [inputs] packages = [{}] (a guess by Debian's naming rule); \
+         or, if nothing uses it: [relink] ignore = [{}]",
+        quoted(&packages),
         quoted(&sonames)
     )
 }
@@ -203,7 +203,7 @@ pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Res
     let scan = scan::scan(job.tree, machine, jobs)?;
     let (dlopen, unused) = owner::opened(job, &scan)?;
     for name in unused {
-        let hint = "correct the name, or remove the line from [relink.dlopen] in akb.toml".to_owned();
+        let hint = "correct the name, or remove its `dlopen` from akb.toml".to_owned();
         reporter.warn(format!("`{name}` names no program or library that could open others by name"), Some(hint));
     }
     let (scan, resolution) = resolve(scan, libraries, loader, dlopen, job.ignore)?;
@@ -213,7 +213,7 @@ pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Res
     if !resolution.missing.is_empty() {
         return Err(RelinkError::Missing { missing: resolution.missing.into_iter().collect() });
     }
-    apply(job.tree, scan, resolution, &Interpreter { path, slot: Some(INTERPRETER_SLOT) }, jobs)
+    apply(job.tree, &scan, &resolution, &Interpreter { path, slot: Some(INTERPRETER_SLOT) }, jobs)
 }
 
 fn resolve<'a>(
@@ -246,8 +246,8 @@ fn resolve<'a>(
 /// Writes what was decided.
 fn apply(
     tree: &Path,
-    scan: Scan,
-    resolution: Resolution,
+    scan: &Scan,
+    resolution: &Resolution,
     interpreter: &Interpreter,
     jobs: NonZeroUsize,
 ) -> Result<RelinkReport, RelinkError> {
@@ -260,7 +260,7 @@ fn apply(
             .map(|(path, image)| {
                 let edits = Edits {
                     interpreter: image.interpreter.as_ref().map(|_| interpreter.clone()),
-                    search: resolution.search.get(*path).map(Clone::clone),
+                    search: resolution.search.get(*path).cloned(),
                 };
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 match copies.get(&name).filter(|_| path.parent() == Some(Path::new(LIBDIR))) {

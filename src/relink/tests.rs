@@ -240,8 +240,8 @@ fn reports_all_that_is_missing_at_once() {
       lib/python3.14/site-packages/pkg/b.so needs OLD_2 of libold.so.1, which runtime/lib/libold.so.1 does not define
     ");
     let hint = error.hint().unwrap();
-    assert!(hint.starts_with("probably in Debian's libfoo-bar2, libnamed-dev:"), "{hint}");
-    assert!(hint.ends_with("ignore-missing = [\"libfoo_bar.so.2\", \"libnamed.so\"]"), "{hint}");
+    assert!(hint.starts_with("write in akb.toml: [inputs] packages = [\"libfoo-bar2\", \"libnamed-dev\"]"), "{hint}");
+    assert!(hint.ends_with("ignore = [\"libfoo_bar.so.2\", \"libnamed.so\"]"), "{hint}");
     // Nothing was written.
     assert!(!bench.tree().join(LIBDIR).exists());
 }

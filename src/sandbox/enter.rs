@@ -28,8 +28,9 @@ const HOSTNAME: &[u8] = b"akb";
 /// Where the old root and its `/proc` are while the new root is made.
 const OLD_ROOT: &CStr = c"/.old";
 const OLD_PROC: &CStr = c"/.proc";
-/// Folders that machines have.
-const PLACES: [&CStr; 4] = [c"/tmp", c"/run", c"/var", c"/mnt"];
+/// Folders that machines have, and where `/proc` is when the new root is mounted there.
+const PLACES: [(&CStr, &CStr); 4] =
+    [(c"/tmp", c"/tmp/.proc"), (c"/run", c"/run/.proc"), (c"/var", c"/var/.proc"), (c"/dev", c"/dev/.proc")];
 const STATUS_FD: c_int = 3;
 const LIFE_FD: c_int = 4;
 
@@ -391,21 +392,54 @@ fn change_root() -> Done {
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     // SAFETY: C strings and null pointers, where mount takes them.
     unsafe {
-        check(mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None), Phase::Root)?;
+        let proc = check_value(libc::open(c"/proc".as_ptr(), libc::O_PATH | libc::O_CLOEXEC), Phase::Root)?;
+        make_private()?;
         // Any folder will do as the place of the new root; what it hides was opened before.
-        let exists = |place: &&&CStr| libc::access(place.as_ptr(), libc::F_OK) == 0;
-        let place = PLACES.iter().find(exists).copied().unwrap_or(c"/dev");
+        let exists = |place: &&(&CStr, &CStr)| libc::access(place.0.as_ptr(), libc::F_OK) == 0;
+        let (place, old_proc) = PLACES.iter().find(exists).copied().unwrap_or(PLACES[0]);
         check(mount(Some(c"tmpfs"), place, Some(c"tmpfs"), flags, Some(c"mode=0755")), Phase::Root)?;
+        check(libc::mkdir(old_proc.as_ptr(), 0o700), Phase::Root)?;
+        check(libc::fchdir(proc), Phase::Root)?;
+        check(mount(Some(c"."), old_proc, None, libc::MS_BIND | libc::MS_REC, None), Phase::Root)?;
+        libc::close(proc);
         check(libc::chdir(place.as_ptr()), Phase::Root)?;
-        check(libc::mkdir(c".proc".as_ptr(), 0o700), Phase::Root)?;
         check(libc::mkdir(c".old".as_ptr(), 0o700), Phase::Root)?;
-        check(mount(Some(c"/proc"), c".proc", None, libc::MS_BIND | libc::MS_REC, None), Phase::Root)?;
         if libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".old".as_ptr()) != 0 {
-            // In a chroot there may be no mount to pivot on: cover the root instead.
+            // The root of an initial ramdisk cannot be pivoted: cover it instead.
             check(mount(Some(c"."), c"/", None, libc::MS_MOVE, None), Phase::Root)?;
             check(libc::chroot(c".".as_ptr()), Phase::Root)?;
         }
         check(libc::chdir(c"/".as_ptr()), Phase::Root)
+    }
+}
+
+/// No mount of ours may show outside.
+fn make_private() -> Done {
+    let private = || {
+        // SAFETY: C strings and null pointers, where mount takes them.
+        let returned = unsafe { mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None) };
+        check(returned, Phase::Root)
+    };
+    match private() {
+        // In a chroot "/" is no mount, and the mount that it is in cannot be named from there.
+        Err(Failed { errno: libc::EINVAL, .. }) => leave_chroot().and_then(|()| private()),
+        result => result,
+    }
+}
+
+/// Goes to the root of the mount namespace, which root may. Nothing is read there; it is gone after [`seal`].
+fn leave_chroot() -> Done {
+    // SAFETY: C strings and our own descriptor.
+    unsafe {
+        let root = check_value(libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC), Phase::Root)?;
+        check(libc::chroot(c"/proc".as_ptr()), Phase::Root)?;
+        check(libc::fchdir(root), Phase::Root)?;
+        libc::close(root);
+        // At the top, `..` stays there.
+        for _ in 0..4096 {
+            check(libc::chdir(c"..".as_ptr()), Phase::Root)?;
+        }
+        check(libc::chroot(c".".as_ptr()), Phase::Root)
     }
 }
 

@@ -170,16 +170,25 @@ impl Explain for SandboxError {
 ///
 /// The calling thread blocks. If akb dies, so does the program with all that it started; if `on_line` panics, too.
 pub fn run(spec: &Spec, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Outcome, SandboxError> {
-    let refused = match attempt(spec, true, on_line) {
-        Err(refused @ SandboxError::NoNamespaces { .. }) if nix::unistd::geteuid().is_root() => refused,
-        result => return result,
+    let first = attempt(spec, true, on_line);
+    let Err(SandboxError::NoNamespaces { what, source, hint }) = first else { return first };
+    let refused = |second: Option<SandboxError>| {
+        let what =
+            second.map_or(what.clone(), |second| format!("without a user namespace, {second}; with one, {what}"));
+        Err(SandboxError::NoNamespaces { what, source, hint })
     };
-    // Root by name only, as in a container, cannot do without either; the first refusal is the one to act on.
-    let Ok(lent) = Lent::to_sandbox_user(spec) else { return Err(refused) };
+    if !nix::unistd::geteuid().is_root() {
+        return refused(None);
+    }
+    // Root by name only, as in some containers, can do without no more than others.
+    let lent = match Lent::to_sandbox_user(spec) {
+        Ok(lent) => lent,
+        Err(second) => return refused(Some(second)),
+    };
     let result = attempt(spec, false, on_line);
     lent.take_back()?;
     match result {
-        Err(SandboxError::NoNamespaces { .. } | SandboxError::Setup { .. }) => Err(refused),
+        Err(second @ (SandboxError::NoNamespaces { .. } | SandboxError::Setup { .. })) => refused(Some(second)),
         result => result,
     }
 }

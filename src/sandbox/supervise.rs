@@ -76,17 +76,19 @@ fn follow(
             let _ = child.wait();
             return Ok(End::TimeLimit(capture.finish()));
         }
-        for place in ready.into_iter().rev() {
+        let mut closed = Vec::new();
+        for place in ready {
             let Some((pipe, reader)) = open.get_mut(place) else { continue };
             let size = reader.read(&mut buffer)?;
             let bytes = buffer.get(..size).unwrap_or_default();
             match *pipe {
-                _ if size == 0 => drop(open.remove(place)),
+                pipe if size == 0 => closed.push(pipe),
                 0 => capture.push(Stream::Stdout, bytes),
                 1 => capture.push(Stream::Stderr, bytes),
                 _ => message.extend_from_slice(bytes),
             }
         }
+        open.retain(|(pipe, _)| !closed.contains(pipe));
     }
     let usage = child.wait()?;
     let output = capture.finish();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{MarkerEnvironment, Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{MarkerEnvironment, VersionOrUrl};
+use url::Url;
 
 use super::{Check, Finding, Report, Site, VerifyError};
 use crate::lock::{markers, names};
@@ -71,11 +72,8 @@ fn unsatisfied(
     installed: &BTreeMap<String, Version>,
     environment: &MarkerEnvironment,
 ) -> Option<String> {
-    let requirement = match Requirement::<VerbatimUrl>::from_str(text) {
-        Ok(requirement) => requirement,
-        // Old packages spell requirements in ways that no standard reads; they bind nobody.
-        Err(_) => return None,
-    };
+    // Old packages spell requirements in ways that no standard reads; they bind nobody.
+    let requirement = markers::requirement::<Url>(text).ok()?;
     if !requirement.evaluate_markers(environment, &[]) {
         return None;
     }

@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         let wanted = Use { suite: found.suite, arch, python };
         let inputs = debian::realise(&found.pins, &wanted, &tools.archive, cx.settings.jobs.get())?;
         for place in ["/usr", "/etc"].iter().filter_map(|place| inputs.locate(place.as_ref())) {
-            text.push_str(&format!("{}\n", place.display()));
+            text += &place.display().to_string();
+            text.push('\n');
         }
     }
     cx.print(&text);

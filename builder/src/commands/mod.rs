@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod inputs;
+mod fetch;
 mod lock;
 mod place;
 pub(crate) mod plan;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Plan(plan::Args),
     Lock(lock::Args),
     Inputs(inputs::Args),
+    Fetch(fetch::Args),
     Unpack(unpack::Args),
     Place(place::Args),
     Verify(verify::Args),
@@ -46,6 +48,7 @@ impl Command {
             Self::Plan(args) => plan::run(args, cx),
             Self::Lock(args) => lock::run(args, cx),
             Self::Inputs(args) => inputs::run(args, cx),
+            Self::Fetch(args) => fetch::run(args, cx),
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),

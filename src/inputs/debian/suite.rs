@@ -127,3 +127,37 @@ fn unpack(file: &Path, end: &str, expected: Option<u64>) -> Result<String, Strin
     }
     String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// `Package: a` and a newline, by `xz --check=crc64`.
+    const XZ: &str = "/Td6WFoAAATm1rRGAgAhARYAAAB0L+WjAQAKUGFja2FnZTogYQoAAH27YeIOsM7uAAEjC8Ib/QkftvN9AQAAAAAEWVo=";
+
+    #[test]
+    fn unpacks_both_compressions_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let gzip = |bytes: &[u8]| {
+            let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            writer.write_all(bytes).unwrap();
+            writer.finish().unwrap()
+        };
+        let xz = write("xz", &data_encoding::BASE64.decode(XZ.as_bytes()).unwrap());
+        let gz = write("gz", &gzip(b"Package: a\n"));
+        for (file, end) in [(&xz, ".xz"), (&gz, ".gz")] {
+            assert_eq!(unpack(file, end, Some(11)).unwrap(), "Package: a\n");
+            assert_eq!(unpack(file, end, None).unwrap(), "Package: a\n");
+            assert_eq!(unpack(file, end, Some(10)).unwrap_err(), "it unpacks to more than 10 bytes");
+        }
+        assert!(unpack(&gz, ".xz", None).is_err());
+        assert!(unpack(&write("latin", &gzip(b"\xe4")), ".gz", None).is_err());
+    }
+}

@@ -1,13 +1,11 @@
 //! Requirement strings (PEP 508), and version specifiers as sets of versions.
 
-use std::str::FromStr as _;
-
 use pep440_rs::{Operator, Version, VersionSpecifier, VersionSpecifiers};
-use pep508_rs::{ExtraName, MarkerTree, Requirement, VersionOrUrl};
+use pep508_rs::{ExtraName, MarkerTree, VersionOrUrl};
 use pubgrub::Ranges;
 use url::Url;
 
-use crate::lock::names;
+use crate::lock::markers;
 
 /// Longest requirement that is read, in bytes.
 const LONGEST: usize = 16 * 1024;
@@ -54,16 +52,8 @@ impl Wanted {
         if text.len() > LONGEST || text.matches('(').count() > DEEPEST {
             return Err(wrong("it is too long or nested too deep"));
         }
-        // The published parser panics on some texts that are not ASCII, and on some names that are not valid.
-        if !text.is_ascii() {
-            return Err(wrong("it is not ASCII"));
-        }
-        if !names_are_plain(text) {
-            return Err(wrong("a name in it is not valid"));
-        }
         // With `Url` for addresses: the crate's own type would fill in variables of the environment.
-        let parsed = Requirement::<Url>::from_str(text);
-        let requirement = parsed.map_err(|error| wrong(&error.message.to_string()))?;
+        let requirement = markers::requirement::<Url>(text).map_err(|error| wrong(error.reason()))?;
         let (specifiers, address) = match requirement.version_or_url {
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => (specifiers, false),
             Some(VersionOrUrl::Url(_)) => (VersionSpecifiers::empty(), true),
@@ -82,20 +72,6 @@ impl Wanted {
             marker: requirement.marker,
         })
     }
-}
-
-/// Whether the package's name and its extras are valid.
-fn names_are_plain(text: &str) -> bool {
-    let text = text.trim_start();
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(text.len());
-    let (name, rest) = text.split_at(end);
-    let plain = |extra: &str| extra.is_empty() || names::normalize(extra).is_some();
-    let extras_are_plain = match rest.trim_start().strip_prefix('[').map(|rest| rest.split_once(']')) {
-        None => true,
-        Some(None) => false,
-        Some(Some((extras, _))) => extras.split(',').map(str::trim).all(plain),
-    };
-    names::normalize(name).is_some() && extras_are_plain
 }
 
 /// The versions that satisfy all of `specifiers`.

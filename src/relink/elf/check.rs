@@ -6,6 +6,7 @@ use goblin::elf::dynamic::{
     DT_VERSYM,
 };
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
+use goblin::elf::symver::{VerdefSection, VerneedSection};
 
 use super::ElfError;
 use super::state::State;
@@ -47,8 +48,8 @@ type Versions<'a> = Vec<(Option<&'a str>, Vec<(Option<&'a str>, u16)>)>;
 
 fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
     let name = |at| elf.dynstrtab.get_at(at);
-    let needs = elf.verneed.iter().flat_map(|needs| needs.iter());
-    let defs = elf.verdef.iter().flat_map(|defs| defs.iter());
+    let needs = elf.verneed.iter().flat_map(VerneedSection::iter);
+    let defs = elf.verdef.iter().flat_map(VerdefSection::iter);
     (
         needs
             .map(|need| (name(need.vn_file), need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect()))
@@ -92,7 +93,7 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
             broken.push(what);
         }
     };
-    let end = |start: u64, size: u64| start.checked_add(size).unwrap_or(u64::MAX);
+    let end = |start: u64, size: u64| start.saturating_add(size);
     let loads: Vec<_> = elf.program_headers.iter().filter(|segment| segment.p_type == PT_LOAD).collect();
     let table_size = u64::from(elf.header.e_phentsize) * u64::from(elf.header.e_phnum);
     let table_end = end(elf.header.e_phoff, table_size);

@@ -6,6 +6,7 @@ use goblin::elf::dynamic::{
 };
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader};
 use goblin::elf::section_header::{SHT_DYNAMIC, SHT_DYNSYM, SHT_NOBITS, SHT_PROGBITS, SHT_SYMTAB, SectionHeader};
+use goblin::elf::symver::{VerdefSection, VerneedSection};
 use goblin::elf::{Elf, Header, sym::Symtab};
 use scroll::Pwrite as _;
 use scroll::ctx::SizeWith as _;
@@ -151,11 +152,9 @@ impl File {
             }
             let place = slice_mut(&mut dynamic.strings, at, length as u64)?;
             place.fill(0);
-            if let (None, Some(search)) = (value, search) {
-                if search.text.len() <= length {
-                    place[..search.text.len()].copy_from_slice(search.text.as_bytes());
-                    value = Some(at);
-                }
+            if let (None, Some(search)) = (value, search.filter(|search| search.text.len() <= length)) {
+                place[..search.text.len()].copy_from_slice(search.text.as_bytes());
+                value = Some(at);
             }
         }
         // Where the strings move, what they were must not stay behind either.
@@ -323,9 +322,9 @@ fn is_shared(bytes: &[u8], elf: &Elf<'_>, dynamic: &Dynamic, at: u64, length: u6
         || elf
             .verneed
             .iter()
-            .flat_map(|needs| needs.iter())
+            .flat_map(VerneedSection::iter)
             .any(|need| hit(need.vn_file as u64) || need.iter().any(|version| hit(version.vna_name as u64)))
-        || elf.verdef.iter().flat_map(|defs| defs.iter()).any(|def| def.iter().any(|aux| hit(aux.vda_name as u64)))
+        || elf.verdef.iter().flat_map(VerdefSection::iter).any(|def| def.iter().any(|aux| hit(aux.vda_name as u64)))
 }
 
 /// Dynamic symbols: a hash table may leave out some that the section has.

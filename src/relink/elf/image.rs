@@ -6,6 +6,7 @@ use goblin::elf::Elf;
 use goblin::elf::header::{EI_CLASS, EI_DATA, EI_OSABI, ELFOSABI_LINUX, ELFOSABI_NONE, ET_DYN, ET_EXEC, Header};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP};
 use goblin::elf::section_header::SHT_NOBITS;
+use goblin::elf::symver::{VerdefSection, VerneedSection};
 use serde::Deserialize;
 
 use super::state::{SearchPath, search_path};
@@ -16,7 +17,7 @@ use super::{ElfError, is_elf};
 pub struct Machine {
     class: u8,
     order: u8,
-    machine: u16,
+    kind: u16,
 }
 
 /// A dynamically linked program or library.
@@ -88,7 +89,7 @@ impl Machine {
     }
 
     fn from_header(header: &Header) -> Self {
-        Self { class: header.e_ident[EI_CLASS], order: header.e_ident[EI_DATA], machine: header.e_machine }
+        Self { class: header.e_ident[EI_CLASS], order: header.e_ident[EI_DATA], kind: header.e_machine }
     }
 }
 
@@ -142,10 +143,10 @@ fn interpreter(bytes: &[u8], elf: &Elf<'_>) -> Option<String> {
 
 fn needs(elf: &Elf<'_>) -> BTreeMap<String, BTreeSet<Version>> {
     let mut all: BTreeMap<String, BTreeSet<Version>> = BTreeMap::new();
-    for need in elf.verneed.iter().flat_map(|needs| needs.iter()) {
+    for need in elf.verneed.iter().flat_map(VerneedSection::iter) {
         let Some(library) = elf.dynstrtab.get_at(need.vn_file) else { continue };
         let versions = all.entry(library.to_owned()).or_default();
-        for version in need.iter() {
+        for version in &need {
             if let Some(name) = elf.dynstrtab.get_at(version.vna_name) {
                 versions.insert(Version { name: name.to_owned(), weak: version.vna_flags & WEAK != 0 });
             }
@@ -155,7 +156,7 @@ fn needs(elf: &Elf<'_>) -> BTreeMap<String, BTreeSet<Version>> {
 }
 
 fn defines(elf: &Elf<'_>) -> BTreeSet<String> {
-    let defs = elf.verdef.iter().flat_map(|defs| defs.iter());
+    let defs = elf.verdef.iter().flat_map(VerdefSection::iter);
     // The first name of each is its own, the others are what it inherits from.
     defs.filter_map(|def| def.iter().next().and_then(|aux| elf.dynstrtab.get_at(aux.vda_name)).map(str::to_owned))
         .collect()

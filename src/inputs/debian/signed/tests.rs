@@ -162,6 +162,33 @@ fn weak_expired_and_other_kinds_do_not_count() {
 }
 
 #[test]
+fn keys_that_ended_do_not_count() {
+    let key = key(1);
+    let message = message(TEXT, &[Signer::new(&key)]);
+    // On day 10, when it signs, a key of 5 days' life has ended; one of 15 days' has on day 20.
+    for (days, fits_then, fits_later) in [(0, true, true), (5, false, false), (15, true, false), (30, true, true)] {
+        let mut config = SignatureConfig::v4(SignatureType::Text, key.algorithm(), HashAlgorithm::Sha256);
+        let lifetime = pgp::types::Duration::from_secs(days * 86_400);
+        config.hashed_subpackets = vec![Subpacket::regular(SubpacketData::KeyExpirationTime(lifetime)).unwrap()];
+        let word = config.sign(&key.primary_key, &Password::empty(), &b""[..]).unwrap();
+        let made = Signer::new(&key).sign("x");
+        assert_eq!(alive(&key.primary_key, &word, &made, day(11)).is_ok(), fits_then, "{days}");
+        assert_eq!(alive(&key.primary_key, &word, &made, day(20)).is_ok(), fits_later, "{days}");
+    }
+    let mut revoked = ring(&[&key]);
+    let mut config = SignatureConfig::v4(SignatureType::KeyRevocation, key.algorithm(), HashAlgorithm::Sha256);
+    config.hashed_subpackets = vec![
+        Subpacket::regular(SubpacketData::SignatureCreationTime(stamp(15))).unwrap(),
+        Subpacket::regular(SubpacketData::IssuerFingerprint(key.primary_key.fingerprint())).unwrap(),
+    ];
+    let public = revoked.certificates[0].primary_key.clone();
+    let revocation = config.sign_key(&key.primary_key, &Password::empty(), &public).unwrap();
+    assert!(revoked.verify(&message, day(20)).is_ok());
+    revoked.certificates[0].details.revocation_signatures.push(revocation);
+    assert!(refusal(&revoked, &message).contains("key revoked"));
+}
+
+#[test]
 fn nothing_but_the_signed_block() {
     let key = key(1);
     let ring = ring(&[&key]);
