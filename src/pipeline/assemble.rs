@@ -28,12 +28,6 @@ pub(super) fn assemble(
     fs::create_dir(tree).map_err(|source| PipelineError::Io { doing: "write", path: tree.to_owned(), source })?;
     staged(reporter, Stage::Install, None, || {
         let plan = install::plan(wheels, &layout, &recipe.install.winners)?;
-        for warning in &plan.warnings {
-            reporter.warn(warning.clone(), None);
-        }
-        for note in &plan.notes {
-            reporter.note(note.clone());
-        }
         runtime::copy(inputs, tree)?;
         install::write(&plan, tree, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))

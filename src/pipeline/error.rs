@@ -67,6 +67,12 @@ pub enum PipelineError {
     /// Nothing says which Python is wanted.
     #[error("the project runs on several Pythons, and none was named")]
     NoPython,
+    /// Nobody gives Python and compilers for this machine.
+    #[error("there are no inputs for a machine of the kind {machine}")]
+    Machine {
+        /// Its architecture, by Rust's name.
+        machine: &'static str,
+    },
     /// The plan is empty.
     #[error("nothing is left to build: no package of the lock holds for Python {python}")]
     Nothing {
@@ -152,6 +158,7 @@ impl Explain for PipelineError {
     fn exit_code(&self) -> ExitCode {
         delegate!(self, exit_code, match self {
             Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoSource { .. } => ExitCode::Usage,
+            Self::Machine { .. } => ExitCode::Machine,
             Self::GitTree { .. } => ExitCode::Integrity,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
             _ => ExitCode::Failed,

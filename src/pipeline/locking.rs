@@ -1,7 +1,7 @@
 //! The sidecar lock: read and held against the project, or made anew.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -162,18 +162,18 @@ fn debian_pins(
     compiles: bool,
     tools: &Tools<'_>,
 ) -> Result<(InputPins, Target), PipelineError> {
-    let arch = Arch::host().ok_or(PipelineError::NoPython)?;
-    let wish = debian::Wish {
-        suite: project.suite.clone(),
-        packages: project.recipe.input_packages(),
-        arch,
-        python,
-        compiles,
-    };
+    let wish = wish(project, python, compiles)?;
     let resolved = debian::resolve(&wish, &tools.archive, &tools.trust)?;
-    let wanted = debian::Use { suite: resolved.suite.clone(), arch, python };
+    let wanted = debian::Use { suite: resolved.suite.clone(), arch: wish.arch, python };
     let target = debian::target(&resolved.pins, &wanted)?;
     Ok((InputPins { provider: Provider::Debian, suite: resolved.suite, packages: resolved.pins }, target))
+}
+
+/// What is wanted of a Debian archive.
+fn wish(project: &Project, python: PythonVersion, compiles: bool) -> Result<debian::Wish, PipelineError> {
+    let arch = Arch::host().ok_or(PipelineError::Machine { machine: std::env::consts::ARCH })?;
+    let (suite, packages) = (project.suite.clone(), project.recipe.input_packages());
+    Ok(debian::Wish { suite, packages, arch, python, compiles })
 }
 
 fn make_lock(project: &Project, how: Locking, tools: &Tools<'_>) -> Result<(Plan, Sidecar), PipelineError> {
@@ -242,7 +242,7 @@ fn input_pins(
     if let (Some(sidecar), Locking::Keep) = (&project.sidecar, how)
         && let Some(pins) = &sidecar.inputs
         && sidecar.target.python.short() == python.short()
-        && covers(pins, project, python, compiles)
+        && covers(pins, &wish(project, python, compiles)?)
     {
         return Ok((Some(pins.clone()), sidecar.target.clone()));
     }
@@ -250,13 +250,9 @@ fn input_pins(
     Ok((Some(pins), target))
 }
 
-/// Whether pins have all that the recipe names, so that they need not be taken anew.
-fn covers(pins: &InputPins, project: &Project, python: PythonVersion, compiles: bool) -> bool {
-    let have: BTreeSet<&str> = pins.packages.iter().map(|pin| pin.package.as_str()).collect();
-    let suite = project.suite.as_ref().is_none_or(|suite| *suite == pins.suite);
-    let compiler = !compiles || have.contains("gcc");
-    let headers = !compiles || have.contains(format!("libpython{}-dev", python.short()).as_str());
-    suite && compiler && headers && project.recipe.input_packages().iter().all(|name| have.contains(name.as_str()))
+/// Whether pins have all that is wanted, so that they need not be taken anew.
+fn covers(pins: &InputPins, wish: &debian::Wish) -> bool {
+    wish.suite.as_ref().is_none_or(|suite| *suite == pins.suite) && debian::covers(wish, &pins.packages)
 }
 
 /// The index, as the resolver sees it.

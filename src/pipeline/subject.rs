@@ -76,8 +76,12 @@ impl Project {
             (python, _) => python,
         };
         let base = folder.file_name().map_or_else(|| "project".into(), |name| name.to_string_lossy().into_owned());
+        let root = lock.root().map(|root| match &root.version {
+            Some(version) => format!("{} {version}", root.name),
+            None => root.name.clone(),
+        });
         Ok(Self {
-            name: base,
+            name: root.unwrap_or(base),
             selection: selection(&order.selection, &recipe),
             source: sidecar::source_digest(&text, &recipe),
             provider: order.provider.or(recipe.inputs.provider).unwrap_or(Provider::Debian),
