@@ -16,7 +16,6 @@ struct Text {
     recipe: &'static str,
 }
 
-#[allow(unused_macros, reason = "until the locks are made")]
 macro_rules! release {
     ($name:literal, $file:literal) => {
         Text {
@@ -28,7 +27,10 @@ macro_rules! release {
 }
 
 /// All of them, newest first.
-const RELEASES: [Text; 1] = [release!("authentik-deps@2026.2.0", "authentik-2026.2.0")];
+const RELEASES: [Text; 2] = [
+    release!("authentik-deps@2026.2.0", "authentik-2026.2.0"),
+    release!("authentik-deps@2025.12.4", "authentik-2025.12.4"),
+];
 
 /// A known release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +128,14 @@ mod tests {
             let named = release.recipe.package.keys().chain(release.recipe.install.winners.values());
             for package in named {
                 assert!(release.sidecar.package(package).is_some(), "{name}: the recipe names {package}");
+            }
+            let inputs = release.sidecar.inputs.as_ref().unwrap();
+            let is_pinned = |wish: &str| inputs.packages.iter().any(|pin| pin.package == wish);
+            for wish in release.recipe.input_packages() {
+                match wish.strip_prefix('-') {
+                    Some(left_out) => assert!(!is_pinned(left_out), "{name}: {left_out}"),
+                    None => assert!(is_pinned(&wish), "{name}: {wish}"),
+                }
             }
             for (package, said) in &release.recipe.package {
                 let locked = release.sidecar.package(package).unwrap();

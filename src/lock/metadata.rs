@@ -168,6 +168,8 @@ mod tests {
         let two = [("a.egg-info/requires.txt", "b"), ("vendor/c.egg-info/requires.txt", "d")];
         assert!(matches!(sdist(&two), Requires::Unusable(_)), "nobody says which one counts");
         let Requires::Known(requires) = sdist(&[("a.egg-info/requires.txt", text)]) else { unreachable!() };
-        requires.iter().for_each(|text| crate::lock::resolve::requirement::check(text).unwrap());
+        for text in requires {
+            crate::lock::resolve::requirement::check(&text).unwrap();
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::fetch::{self, Want};
 use crate::index::{IndexClient, IndexError};
 use crate::inputs::{Inputs, debian};
 use crate::lock::make::{self, Sources, Subject};
+use crate::lock::metadata;
 use crate::lock::resolve::{self, Choice, Failed, Offer, Requires, World};
 use crate::lock::sidecar::{Content, InputPins, Locked as Entry, Reference, Sidecar};
 use crate::lock::uv::UvLock;
@@ -294,8 +295,11 @@ impl resolve::Source for Index<'_> {
                 let Ok(Some(listed)) = listing.find(file) else {
                     return Ok(Requires::Unusable(format!("{} is no longer on its page", file.name)));
                 };
+                if !crate::lock::is_wheel(&file.name) {
+                    return self.sdist_requires(name, file).map_err(boxed);
+                }
                 match self.client.metadata(listed, self.tools.reporter) {
-                    Ok(text) => Ok(Requires::Known(requires_dist(&text))),
+                    Ok(text) => Ok(Requires::Known(metadata::requires_dist(&text))),
                     Err(error @ IndexError::Metadata { .. }) => Ok(Requires::Unusable(error.to_string())),
                     Err(error) => Err(boxed(error)),
                 }
@@ -305,6 +309,15 @@ impl resolve::Source for Index<'_> {
 }
 
 impl Index<'_> {
+    /// What a source distribution requires, as far as it says so without being built.
+    fn sdist_requires(&self, name: &str, file: &FileId) -> Result<Requires, PipelineError> {
+        let want = Want { file: file.clone(), project: name.to_owned(), url: None, index: None };
+        let files = fetch_files(&[want], self.tools)?;
+        let path = files.get(&file.sha256).ok_or_else(|| PipelineError::NoSource { name: name.to_owned() })?;
+        let folder = super::wheels::sdist(path, &file.name, &file.sha256, self.tools.cache)?;
+        Ok(metadata::sdist_requires(&folder))
+    }
+
     /// What `uv.lock` says that one of its packages needs.
     fn locked_requires(&self, name: &str, version: &str) -> Vec<String> {
         let found = self
@@ -325,12 +338,6 @@ impl Index<'_> {
         };
         dependencies.iter().map(text).collect()
     }
-}
-
-/// The `Requires-Dist` headers of core metadata.
-fn requires_dist(text: &str) -> Vec<String> {
-    let headers = text.lines().take_while(|line| !line.is_empty());
-    headers.filter_map(|line| line.strip_prefix("Requires-Dist:")).map(|value| value.trim().to_owned()).collect()
 }
 
 /// Sources and their hooks.

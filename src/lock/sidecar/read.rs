@@ -343,7 +343,7 @@ impl Reader<'_> {
 
     /// A path below an archive's root: it becomes a part of addresses.
     fn pool_path(&self, entry: &str, path: &str) -> Result<(), SidecarError> {
-        if path.len() > MAX_PATH || !path.ends_with(".deb") {
+        if path.len() > MAX_PATH || Path::new(path).extension().is_none_or(|extension| extension != "deb") {
             return Err(self.value(entry, "a path of a Debian package below the archive's root", path));
         }
         path.split('/').try_for_each(|part| self.file_name(entry, part))
