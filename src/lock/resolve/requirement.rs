@@ -109,11 +109,7 @@ pub(super) fn is_small(version: &Version) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::str::FromStr as _;
-
     use proptest::prelude::*;
-
-    use std::str::FromStr as _;
 
     use super::*;
 
