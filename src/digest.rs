@@ -64,10 +64,7 @@ impl FromStr for Sha256 {
             let hex = text.strip_prefix("sha256:").unwrap_or(text);
             data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()
         };
-        bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| NotSha256(text.to_owned()))
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| NotSha256(text.to_owned()))
     }
 }
 

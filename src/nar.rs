@@ -142,7 +142,6 @@ pub fn finish(encoder: Encoder<Hasher<io::Sink>>) -> io::Result<(Sha256, u64)> {
 mod tests {
     use super::*;
 
-
     fn hex(build: impl FnOnce(&mut Encoder<Hasher<io::Sink>>)) -> String {
         let mut encoder = hasher().unwrap();
         build(&mut encoder);

@@ -1,5 +1,7 @@
 //! `akb build` on real wheels and real source distributions: the whole way, as a person goes it.
 
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and may look around")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use akb::explain::{Explain, ExitCode};
+use akb::explain::{ExitCode, Explain};
 
 /// A failed command: message, causes, next step, and what a child printed.
 #[derive(Debug)]

@@ -144,10 +144,9 @@ impl Renderer {
         match event {
             Event::StageStarted { stage, items } => {
                 let bar = bars.add(ProgressBar::new(items.unwrap_or(0)));
-                bar.set_style(style(match (stage, items) {
-                    (Stage::Fetch, _) => "{prefix:>8.bold} {bar:24} {pos}/{len} {msg} ({elapsed})",
-                    (_, Some(_)) => "{prefix:>8.bold} {bar:24} {pos}/{len} {msg} ({elapsed})",
-                    (_, None) => "{prefix:>8.bold} {spinner} {msg} ({elapsed})",
+                bar.set_style(style(match items {
+                    Some(_) => "{prefix:>8.bold} {bar:24} {pos}/{len} {msg} ({elapsed})",
+                    None => "{prefix:>8.bold} {spinner} {msg} ({elapsed})",
                 }));
                 bar.set_prefix(stage.name());
                 bar.enable_steady_tick(Duration::from_millis(120));
@@ -222,9 +221,7 @@ impl Reporter for Renderer {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸ ")
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
 }
 
 /// `1.2 s`, `2 min 5 s`.

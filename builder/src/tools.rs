@@ -91,7 +91,7 @@ impl SourceArgs {
     }
 
     /// Whether the user wants what is installed here.
-    pub(crate) fn from_host(&self) -> bool {
+    pub(crate) fn wants_host(&self) -> bool {
         self.inputs == Some(ProviderArg::Host)
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::request::PythonVersion;
 
 /// Why a build ended.
@@ -137,18 +137,24 @@ macro_rules! delegate {
 
 impl Explain for PipelineError {
     fn hint(&self) -> Option<String> {
-        delegate!(self, hint, match self {
-            Self::NoPython => Some("name one with --python 3.14, or with python = \"3.14\" under [project] in akb.toml".into()),
-            Self::Nothing { .. } => Some(
-                "look at the markers in uv.lock with `akb plan`, or select more with --extra, --group or --package".into()
-            ),
-            Self::NotLocked { .. } => Some("make it with `akb lock`, or build without --locked".into()),
-            Self::GitTree { .. } => Some("if the new content is meant, lock it again with `akb lock`".into()),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("free some room, then run the same command again".into())
+        delegate!(
+            self,
+            hint,
+            match self {
+                Self::NoPython =>
+                    Some("name one with --python 3.14, or with python = \"3.14\" under [project] in akb.toml".into()),
+                Self::Nothing { .. } => Some(
+                    "look at the markers in uv.lock with `akb plan`, or select more with --extra, --group or --package"
+                        .into()
+                ),
+                Self::NotLocked { .. } => Some("make it with `akb lock`, or build without --locked".into()),
+                Self::GitTree { .. } => Some("if the new content is meant, lock it again with `akb lock`".into()),
+                Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                    Some("free some room, then run the same command again".into())
+                }
+                _ => None,
             }
-            _ => None,
-        })
+        )
     }
 
     fn output(&self) -> Option<&str> {
@@ -156,12 +162,17 @@ impl Explain for PipelineError {
     }
 
     fn exit_code(&self) -> ExitCode {
-        delegate!(self, exit_code, match self {
-            Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoSource { .. } => ExitCode::Usage,
-            Self::Machine { .. } => ExitCode::Machine,
-            Self::GitTree { .. } => ExitCode::Integrity,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
-            _ => ExitCode::Failed,
-        })
+        delegate!(
+            self,
+            exit_code,
+            match self {
+                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoSource { .. } =>
+                    ExitCode::Usage,
+                Self::Machine { .. } => ExitCode::Machine,
+                Self::GitTree { .. } => ExitCode::Integrity,
+                Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
+                _ => ExitCode::Failed,
+            }
+        )
     }
 }

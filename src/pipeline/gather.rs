@@ -177,11 +177,7 @@ impl InputSource {
         Ok(match (&locked.sidecar.inputs, locked.project.provider) {
             (Some(pins), Provider::Debian) => Self::Debian {
                 pins: pins.packages.clone(),
-                wanted: debian::Use {
-                    suite: pins.suite.clone(),
-                    arch: target.platform.arch,
-                    python: target.python,
-                },
+                wanted: debian::Use { suite: pins.suite.clone(), arch: target.platform.arch, python: target.python },
             },
             _ => Self::Host(Box::new(host_inputs(target.python, tools)?)),
         })

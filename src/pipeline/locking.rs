@@ -122,8 +122,11 @@ fn fetch_hash(plan: &Plan, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Optio
         .into_iter()
         .filter_map(|(name, file)| Some((name.to_owned(), files.get(&file.sha256)?.clone())))
         .collect();
-    let hash = make::fetch_hash(&named)
-        .map_err(|source| PipelineError::Io { doing: "read", path: tools.cache.root().to_owned(), source })?;
+    let hash = make::fetch_hash(&named).map_err(|source| PipelineError::Io {
+        doing: "read",
+        path: tools.cache.root().to_owned(),
+        source,
+    })?;
     Ok(Some(hash))
 }
 
@@ -143,8 +146,13 @@ pub(super) fn refresh_inputs(
     let more = names.len().saturating_sub(4);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     tools.reporter.warn(
-        format!("the archive no longer has {few}{rest}: input packages are resolved anew, and the hash will be another"),
-        Some(format!("the new pins are written to {}; keep that file to build the same again", locked.project.sidecar_path.display())),
+        format!(
+            "the archive no longer has {few}{rest}: input packages are resolved anew, and the hash will be another"
+        ),
+        Some(format!(
+            "the new pins are written to {}; keep that file to build the same again",
+            locked.project.sidecar_path.display()
+        )),
     );
     let Locked { project, plan, mut sidecar, .. } = locked;
     let compiles = compiles(&sidecar);
@@ -436,9 +444,12 @@ impl Hooks<'_> {
     /// The plan's want for a file, which has addresses, or one that goes by the name alone.
     fn want(&self, name: &str, file: &FileId) -> Want {
         let planned = self.plan.packages.iter().filter(|package| package.name == name).find_map(planned_want);
-        planned
-            .filter(|want| want.file.sha256 == file.sha256)
-            .unwrap_or_else(|| Want { file: file.clone(), project: name.to_owned(), url: None, index: None })
+        planned.filter(|want| want.file.sha256 == file.sha256).unwrap_or_else(|| Want {
+            file: file.clone(),
+            project: name.to_owned(),
+            url: None,
+            index: None,
+        })
     }
 
     fn files<'e>(

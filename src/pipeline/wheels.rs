@@ -32,9 +32,9 @@ pub(super) struct Local {
 pub(super) fn local_sources(packages: &[Package], folder: &Path) -> Result<BTreeMap<String, Local>, PipelineError> {
     let mut sources = BTreeMap::new();
     for package in packages {
-        let path = match &package.origin {
-            Origin::Path { path, .. } | Origin::Directory { path } | Origin::Editable { path } => path,
-            _ => continue,
+        let (Origin::Path { path, .. } | Origin::Directory { path } | Origin::Editable { path }) = &package.origin
+        else {
+            continue;
         };
         let path = folder.join(path);
         let identity = if path.is_dir() { wheel::identity(&path)? } else { file_identity(&path)? };
@@ -104,8 +104,11 @@ fn unpacked(path: &Path, name: &str, sha256: &Sha256, cache: &Cache) -> Result<W
     })?;
     let list = folder.join("entries.json");
     let text = fs::read(&list).map_err(|source| PipelineError::Io { doing: "read", path: list.clone(), source })?;
-    let entries = serde_json::from_slice(&text)
-        .map_err(|error| PipelineError::Io { doing: "read", path: list, source: error.into() })?;
+    let entries = serde_json::from_slice(&text).map_err(|error| PipelineError::Io {
+        doing: "read",
+        path: list,
+        source: error.into(),
+    })?;
     Ok(Wheel::open(&folder.join("files"), name, entries)?)
 }
 
@@ -284,8 +287,11 @@ pub(super) fn sdist(path: &Path, name: &str, sha256: &Sha256, cache: &Cache) -> 
     let folder = cache.build_folder("sources", sha256, |folder| {
         // The format is told by the name, which the cache does not keep.
         let named = folder.join(name);
-        std::os::unix::fs::symlink(path, &named)
-            .map_err(|source| PipelineError::Io { doing: "write", path: named.clone(), source })?;
+        std::os::unix::fs::symlink(path, &named).map_err(|source| PipelineError::Io {
+            doing: "write",
+            path: named.clone(),
+            source,
+        })?;
         let top = unpack::sdist(&named, &folder.join("files"), &Limits::default())?;
         let failed = |source| PipelineError::Io { doing: "write", path: named.clone(), source };
         fs::remove_file(&named).map_err(failed)?;

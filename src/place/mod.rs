@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::explain::{Explain, ExitCode};
+use crate::explain::{ExitCode, Explain};
 use crate::nar;
 use crate::tree::{self, Kind, Node, TreeError};
 
@@ -243,13 +243,16 @@ enum Task {
     Copy(PathBuf, bool),
 }
 
+/// Hears of a file that may be written now, with its contents where they are small.
+type Tell<'a> = dyn FnMut(&Node, Option<Vec<u8>>) -> Result<(), PlaceError> + 'a;
+
 /// Hashes a tree in order while `tell` hears of each file that may be written now. `instead` has the contents of
 /// files that are not to be read from the tree.
 fn hash(
     tree: &Path,
     nodes: &[Node],
     instead: &BTreeMap<PathBuf, Vec<u8>>,
-    tell: &mut dyn FnMut(&Node, Option<Vec<u8>>) -> Result<(), PlaceError>,
+    tell: &mut Tell<'_>,
 ) -> Result<Identity, PlaceError> {
     let broken = io_error("read", tree);
     let mut encoder = match nar::hasher().and_then(|mut encoder| encoder.folder(Path::new("")).map(|()| encoder)) {
@@ -329,7 +332,7 @@ fn copy(from: &Path, prefix: &Path, into: &Path, to: &Path, jobs: NonZeroUsize) 
             }
             Ok(())
         });
-        drop(dispatch);
+        // The writers end when nothing more can come.
         drop(queues);
         for writer in writers {
             match writer.join() {
@@ -349,8 +352,7 @@ fn write(from: &Path, into: &Path, task: Task) -> Result<(), PlaceError> {
     let path = into.join(&name);
     let failed = || io_error("write", &path);
     let mode = if executable { 0o755 } else { 0o644 };
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(failed())?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(failed())?;
     match bytes {
         Some(bytes) => file.write_all(&bytes).map_err(failed())?,
         None => {

@@ -47,10 +47,10 @@ impl Spots {
                 spots.insert(node.path.clone(), Spot::Home);
             } else if is_record(&node.path) {
                 records.push(node.path.clone());
-            } else if executable || node.path.starts_with("runtime/lib") && is_library(&node.path) {
-                if let Some(spot) = look(&tree.join(&node.path), prefix)? {
-                    spots.insert(node.path.clone(), spot);
-                }
+            } else if (executable || node.path.starts_with("runtime/lib") && is_library(&node.path))
+                && let Some(spot) = look(&tree.join(&node.path), prefix)?
+            {
+                spots.insert(node.path.clone(), spot);
             }
         }
         for path in records {

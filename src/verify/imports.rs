@@ -15,7 +15,7 @@ use crate::report::{Event, Reporter, Stage};
 use crate::sandbox::{self, Spec};
 
 /// Time for one batch of modules.
-const TIME: Duration = Duration::from_secs(600);
+const TIME: Duration = Duration::from_mins(10);
 
 const SHIM: &str = include_str!("../../python-shim/imports.py");
 
@@ -73,7 +73,8 @@ fn module(path: &str) -> Option<String> {
     };
     let mut letters = stem.chars();
     let first = letters.next()?;
-    let identifier = (first.is_alphabetic() || first == '_') && letters.all(|letter| letter.is_alphanumeric() || letter == '_');
+    let identifier =
+        (first.is_alphabetic() || first == '_') && letters.all(|letter| letter.is_alphanumeric() || letter == '_');
     // `__main__`-like names run programs.
     (identifier && !(stem.starts_with("__") && stem.ends_with("__"))).then(|| stem.to_owned())
 }
@@ -85,8 +86,8 @@ fn attempt(site: &Site, names: &[&String], reporter: &dyn Reporter) -> Result<BT
         .tempfile()
         .and_then(|file| std::fs::write(file.path(), SHIM).map(|()| file))
         .map_err(|source| VerifyError::Io { path: PathBuf::from("imports.py"), source })?;
-    let answer = tempfile::NamedTempFile::new()
-        .map_err(|source| VerifyError::Io { path: PathBuf::from("answer"), source })?;
+    let answer =
+        tempfile::NamedTempFile::new().map_err(|source| VerifyError::Io { path: PathBuf::from("answer"), source })?;
     let prefix = site.tree.clone();
     let python = prefix.join("bin/python");
     let spec = Spec {
@@ -103,7 +104,11 @@ fn attempt(site: &Site, names: &[&String], reporter: &dyn Reporter) -> Result<BT
     };
     let outcome = sandbox::run(&spec, &mut |_, line| reporter.event(&Event::Output { item: "imports", line }))?;
     let text = std::fs::read(answer.path()).unwrap_or_default();
-    reporter.event(&Event::ItemFinished { stage: Stage::Verify, item: names.first().map_or("", |name| name), cached: false });
+    reporter.event(&Event::ItemFinished {
+        stage: Stage::Verify,
+        item: names.first().map_or("", |name| name),
+        cached: false,
+    });
     serde_json::from_slice(&text).map_err(|_| VerifyError::Interpreter {
         tree: site.tree.clone(),
         status: outcome.status,
@@ -112,7 +117,8 @@ fn attempt(site: &Site, names: &[&String], reporter: &dyn Reporter) -> Result<BT
 }
 
 fn environment() -> BTreeMap<String, String> {
-    let pairs = [("HOME", "/tmp"), ("LC_ALL", "C.UTF-8"), ("PATH", "/nonexistent"), ("PYTHONHASHSEED", "0"), ("TZ", "UTC")];
+    let pairs =
+        [("HOME", "/tmp"), ("LC_ALL", "C.UTF-8"), ("PATH", "/nonexistent"), ("PYTHONHASHSEED", "0"), ("TZ", "UTC")];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
@@ -122,7 +128,8 @@ mod tests {
 
     #[test]
     fn modules_are_what_import_takes() {
-        let names = ["lxml/__init__.py", "six.py", "_cffi_backend.cpython-314-x86_64-linux-gnu.so", "uvloop/__init__.py"];
+        let names =
+            ["lxml/__init__.py", "six.py", "_cffi_backend.cpython-314-x86_64-linux-gnu.so", "uvloop/__init__.py"];
         let found: Vec<_> = names.iter().filter_map(|name| module(name)).collect();
         assert_eq!(found, ["lxml", "six", "_cffi_backend", "uvloop"]);
         for name in ["lxml/etree.so", "../../../bin/x.py", "a-b.py", "x.dist-info/RECORD", "__main__.py", "foo.pth"] {

@@ -67,11 +67,7 @@ fn field<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
 
 /// What is wrong with one requirement of an installed package. Those of extras do not count: who asked for an
 /// extra is not recorded.
-fn unsatisfied(
-    text: &str,
-    installed: &BTreeMap<String, Version>,
-    environment: &MarkerEnvironment,
-) -> Option<String> {
+fn unsatisfied(text: &str, installed: &BTreeMap<String, Version>, environment: &MarkerEnvironment) -> Option<String> {
     // Old packages spell requirements in ways that no standard reads; they bind nobody.
     let requirement = markers::requirement::<Url>(text).ok()?;
     if !requirement.evaluate_markers(environment, &[]) {

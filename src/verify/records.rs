@@ -33,7 +33,9 @@ pub(super) fn check(site: &Site, report: &mut Report) -> Result<(), VerifyError>
         .map(|path| path.display().to_string())
         .collect();
     if !unlisted.is_empty() {
-        report.findings.push(finding(&site.folder, format!("{} files in no RECORD: {}", unlisted.len(), few(&unlisted))));
+        report
+            .findings
+            .push(finding(&site.folder, format!("{} files in no RECORD: {}", unlisted.len(), few(&unlisted))));
     }
     report.looked.insert(Check::Record, format!("{} files in {} RECORDs", rows.len(), site.dists.len()));
     Ok(())
@@ -50,14 +52,17 @@ fn compare(site: &Site, record: &Path, row: &Row) -> Option<Finding> {
     };
     let (digest, size) = match measure(&site.tree.join(&path)) {
         Ok(found) => found,
-        Err(error) => return Some(finding(&path, format!("is listed in {} and cannot be read: {error}", record.display()))),
+        Err(error) => {
+            return Some(finding(&path, format!("is listed in {} and cannot be read: {error}", record.display())));
+        }
     };
     if row.hash.is_empty() {
         return None;
     }
     let found = Row::of(row.path.clone(), &digest, size);
-    (found != *row)
-        .then(|| finding(&path, format!("expected {} and {} bytes, found {} and {size}", row.hash, row.size, found.hash)))
+    (found != *row).then(|| {
+        finding(&path, format!("expected {} and {} bytes, found {} and {size}", row.hash, row.size, found.hash))
+    })
 }
 
 /// A row's path from the top of the tree; `None` if it leaves it.

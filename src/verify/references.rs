@@ -39,11 +39,8 @@ type Finder = (memchr::memmem::Finder<'static>, &'static str);
 
 fn look(tree: &Path, node: &Node, finders: &[Finder]) -> Result<Vec<Finding>, VerifyError> {
     let path = tree.join(&node.path);
-    let finding = |problem: String| Finding {
-        check: Check::References,
-        subject: node.path.display().to_string(),
-        problem,
-    };
+    let finding =
+        |problem: String| Finding { check: Check::References, subject: node.path.display().to_string(), problem };
     let mut findings = Vec::new();
     match &node.kind {
         Kind::Link { target } => {

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         wheels.push(open(&absolute(file)?, &work.path().join(number.to_string()))?);
     }
     let layout = Layout { python: args.python, prefix: args.prefix.clone() };
-    let plan = install::plan(&wheels, &layout, &BTreeMap::from_iter(args.winners.iter().cloned()))?;
+    let plan = install::plan(&wheels, &layout, &args.winners.iter().cloned().collect::<BTreeMap<_, _>>())?;
     let Some(into) = into else {
         cx.print(&listing(&plan));
         return Ok(());

@@ -2,9 +2,9 @@
 
 mod build;
 mod completions;
+mod fetch;
 mod inputs;
 mod install;
-mod fetch;
 mod lock;
 mod place;
 pub(crate) mod plan;

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
 fn inputs(args: &Args, cx: &Context) -> Result<Inputs, Failure> {
     let workbench = args.sources.open(cx, false)?;
     let tools = workbench.tools();
-    if args.sources.from_host() {
+    if args.sources.wants_host() {
         return Ok(host::inputs(args.python, &tools.host_path)?);
     }
     let arch =

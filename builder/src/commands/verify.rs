@@ -47,7 +47,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     }
     Err(Failure {
         message: format!("{} things are wrong with `{}`", report.findings.len(), tree.display()),
-        hint: Some("build it again with `akb build`; what stays wrong then belongs into the recipe or a bug report".into()),
+        hint: Some(
+            "build it again with `akb build`; what stays wrong then belongs into the recipe or a bug report".into(),
+        ),
         output: None,
         code: ExitCode::Finding,
     })

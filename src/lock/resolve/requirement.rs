@@ -109,6 +109,8 @@ pub(super) fn is_small(version: &Version) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
     use proptest::prelude::*;
 
     use super::*;
