@@ -1,5 +1,7 @@
 //! `akb install` as a person sees it: places, collisions all at once, broken wheels, nothing half written.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
