@@ -11,6 +11,7 @@ import sys
 # The current folder must not give modules: `-I` would do this, but it ignores PYTHONHASHSEED too.
 del sys.path[0]
 
+import gc
 import importlib.util
 import json
 import marshal
@@ -173,6 +174,8 @@ def main(top):
     files, tag = request["files"], request["tag"]
     if sys.implementation.cache_tag != tag:
         sys.exit(f"expected an interpreter with the cache tag {tag}, found {sys.implementation.cache_tag}")
+    # Nothing here makes cycles of references.
+    gc.disable()
     intern_singletons()
     os.chdir(top)
     os.umask(0o022)

@@ -177,7 +177,7 @@ pub(super) fn disagreements(
     problems
 }
 
-/// How many rows have their hash in hexadecimal. The specification wants base64, but early uv_build wrote this
+/// How many rows have their hash in hexadecimal. The specification wants base64, but early `uv_build` wrote this
 /// (geoip2 5.2.0); the two have different lengths, so it cannot be mistaken.
 pub(super) fn in_hexadecimal(rows: &[Row]) -> usize {
     let hexadecimal = |row: &&Row| {

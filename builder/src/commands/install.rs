@@ -1,6 +1,5 @@
 //! `akb install`: wheels become a site.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         wheels.push(open(&absolute(file)?, &work.path().join(number.to_string()))?);
     }
     let layout = Layout { python: args.python, prefix: args.prefix.clone() };
-    let plan = install::plan(&wheels, &layout, &args.winners.iter().cloned().collect::<BTreeMap<_, _>>())?;
+    let plan = install::plan(&wheels, &layout, &args.winners.iter().cloned().collect())?;
     let Some(into) = into else {
         cx.print(&listing(&plan));
         return Ok(());
