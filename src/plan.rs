@@ -129,8 +129,8 @@ pub fn only_python(lock: &UvLock, project: &Project) -> Option<PythonVersion> {
     fitting.next().is_none().then_some(first)
 }
 
-/// The target with a patch level that lock and project allow.
-fn allowed(lock: &UvLock, project: &Project, target: &Target) -> Result<Target, PlanError> {
+/// The target with a patch level that lock and project allow; the lowest where none is said.
+pub fn allowed(lock: &UvLock, project: &Project, target: &Target) -> Result<Target, PlanError> {
     let patch = allowed_patch(lock, project, target.python).ok_or_else(|| {
         let name = project.name.clone().or_else(|| lock.root().map(|package| package.name.clone()));
         let requires = project.requires_python.as_ref().unwrap_or(&lock.requires_python);

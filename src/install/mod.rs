@@ -1,7 +1,7 @@
 //! Wheels become a site: verified against their own records, mapped to their places, written once.
 //!
-//! [`Wheel::open`] trusts nothing of an unpacked wheel until its `RECORD` holds. [`plan`] says where every
-//! file goes and finds all collisions before a byte is written. [`write`] writes the plan into an empty tree.
+//! [`Wheel::open`] trusts nothing of an unpacked wheel until its `RECORD` holds. [`plan`](fn@plan) says where every
+//! file goes and finds all collisions before a byte is written. [`write`](fn@write) writes the plan into an empty tree.
 //! What edits the tree later calls [`refresh_records`].
 //!
 //! Specifications: binary distribution format (PEP 427), recording installed projects (PEP 376, 627),

@@ -29,7 +29,7 @@ pub struct Wheel {
     pub root_is_purelib: bool,
     /// Scripts that it wants in `bin/`.
     pub entry_points: Vec<EntryPoint>,
-    /// Where it came from, if no index gave it. Set it before [`plan`](super::plan).
+    /// Where it came from, if no index gave it. Set it before `plan`.
     pub direct_url: Option<DirectUrl>,
     /// Where it departs from the specification in a way that has one meaning; [`write`](super::write()) tells them.
     pub warnings: Vec<String>,

@@ -23,7 +23,7 @@ use crate::lock::uv::UvLock;
 use crate::plan::{self, FileId, Origin, Package, Plan};
 use crate::recipe::Provider;
 use crate::report::Stage;
-use crate::request::{Arch, PythonVersion, Target};
+use crate::request::{Arch, Libc, Platform, PythonVersion, Target};
 use crate::wheel::{self, Workshop};
 
 /// How a lock is made.
@@ -189,6 +189,10 @@ fn make_lock(project: &Project, how: Locking, tools: &Tools<'_>) -> Result<(Plan
         return upgrade_known(project, tools);
     };
     let python = project.python.ok_or(PipelineError::NoPython)?;
+    // Before anything is fetched for a Python that the project forbids.
+    let arch = Arch::host().ok_or(PipelineError::Machine { machine: std::env::consts::ARCH })?;
+    let platform = Platform { arch, libc: Libc::Glibc(2, 17) };
+    plan::allowed(lock, uv_project, &Target { python, platform })?;
     let (mut pins, target) = input_pins(project, python, false, how, tools)?;
     let client = IndexClient::new(tools.net, tools.indexes, tools.cache, tools.settings.offline);
     let index = Index { client: &client, lock, tools };

@@ -1,5 +1,5 @@
 //! Makes a tree find its libraries in itself: copies those that it lacks from the inputs, and sets interpreter
-//! and search path of every program and library. [`check`] reads a finished tree again.
+//! and search path of every program and library. [`check`](fn@check) reads a finished tree again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;

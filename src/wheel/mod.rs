@@ -10,7 +10,7 @@
 //! | `/akb/build/shim` | `python-shim` and the configuration of setuptools, read-only |
 //! | `/akb/build/out` | the wheel, and the shim's answer |
 //!
-//! What is built is kept in the cache under a key of all that it may depend on ([`key`]).
+//! What is built is kept in the cache under a key of all that it may depend on (`key`).
 
 use std::collections::BTreeMap;
 use std::fmt;

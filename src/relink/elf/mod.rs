@@ -1,11 +1,11 @@
 //! Reads and edits ELF files.
 //!
-//! An edit is planned, checked and only then given out: [`edit`] computes the wanted [`State`], lays it out
+//! An edit is planned, checked and only then given out: [`edit`] computes the wanted `State`, lays it out
 //! over the pristine bytes, and the bytes that it made are read again with goblin before anyone sees them.
 //! Nothing but `.dynstr` and `.interp` moves (and `.dynamic`, where it has no spare entry): they go to one new
 //! read-only segment behind the end of the file. Sections are never sorted, virtual addresses never shifted.
 //!
-//! The result is a function of the pristine file and the wanted state alone: an undo [`journal`] behind the
+//! The result is a function of the pristine file and the wanted state alone: an undo `journal` behind the
 //! end of the file brings the pristine bytes back before a further edit.
 
 use std::ops::Range;
