@@ -16,7 +16,11 @@ pub(super) struct Header {
 pub(super) fn start(reader: &mut impl Read) -> Result<(), Fault> {
     let mut magic = [0; 8];
     reader.read_exact(&mut magic)?;
-    if &magic == b"!<arch>\n" { Ok(()) } else { Err(malformed("the start of no Debian package")) }
+    if &magic == b"!<arch>\n" {
+        Ok(())
+    } else {
+        Err(Reason::Corrupt { what: "it has the start of no Debian package".to_owned() }.into())
+    }
 }
 
 /// The next member's header; its content follows. `None` at the end.

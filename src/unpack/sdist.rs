@@ -30,10 +30,17 @@ pub(super) fn unpack(archive: &Path, folder: &mut Folder, limits: &Limits) -> Re
     let packed = file.metadata().map_err(Fault::Read)?.len();
     let mut reader = BufReader::with_capacity(128 << 10, file);
     let start = reader.fill_buf().map_err(Fault::Read)?;
-    let top = if start.starts_with(b"PK") {
+    let is_zip = start.starts_with(b"PK") || archive.extension().is_some_and(|extension| extension == "zip");
+    let top = if is_zip {
         zip::unpack(archive, folder, zip::Policy::Sdist, limits)?
+    } else if start.is_empty() {
+        return Err(Reason::Truncated.into());
     } else {
         let compression = Compression::of_start(start);
+        // A page that says "not found", say.
+        if compression == Compression::None && !tar::is_start(start) {
+            return Err(Reason::Corrupt { what: "it has the start of no archive that akb knows".to_owned() }.into());
+        }
         let content = compression.reader(reader)?;
         tar::unpack(content, folder, &Policy::sdist(), &mut Budget::new(limits, Some(packed)))?
     };

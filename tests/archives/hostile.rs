@@ -304,7 +304,9 @@ fn sdist_streams() -> Vec<Case> {
         in_bytes(SDIST, gzip(&tar)[..gzip(&tar).len() - 4].to_vec(), "is cut off"),
         in_bytes(SDIST, crc, "is damaged"),
         in_bytes(SDIST, reserved, "gzip flags that are reserved"),
-        in_bytes(SDIST, b"<html>404</html>".to_vec(), "is cut off"),
+        in_bytes(SDIST, b"<html>404</html>".to_vec(), "the start of no archive"),
+        in_bytes(SDIST, b"<html>404</html>".repeat(100), "the start of no archive"),
+        in_bytes("p-1.zip", [&b"#!/bin/sh\n"[..], &wheel()].concat(), "has a directory of"),
         in_bytes(SDIST, Vec::new(), "is cut off"),
     ]
 }

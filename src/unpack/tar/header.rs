@@ -139,6 +139,11 @@ pub(crate) fn number(field: &[u8], what: &str) -> Result<u64, Reason> {
     u64::from_str_radix(digits, 8).map_err(|_| wrong())
 }
 
+/// Whether the checksum is right: chance does not make it so.
+pub(crate) fn is_header(block: &Block) -> bool {
+    check_sum(block).is_ok()
+}
+
 fn check_sum(block: &Block) -> Result<(), Reason> {
     let found = number(&block[148..156], "checksum")?;
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();

@@ -88,6 +88,11 @@ pub fn tar_tree(
     work().map_err(|fault: Fault| fault.in_archive(archive))
 }
 
+/// Whether a bare tar archive may start so.
+pub(super) fn is_start(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(header::is_header)
+}
+
 /// Unpacks into `folder`; the name of the top folder of the first member.
 pub(super) fn unpack(
     content: impl Read,

@@ -129,7 +129,7 @@ fn end(file: &File, length: u64) -> Result<End, Fault> {
     let window = length.min(END_LENGTH as u64 + u64::from(u16::MAX));
     let tail = bytes(file, length - window, window)?;
     let Some(at) = tail.windows(END.len()).rposition(|bytes| bytes == END) else {
-        return Err(Reason::Malformed("no end record of a ZIP archive".to_owned()).into());
+        return Err(Reason::Corrupt { what: "it has no end record of a ZIP archive".to_owned() }.into());
     };
     let record = &tail[at..];
     if record.len() < END_LENGTH {
