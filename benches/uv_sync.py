@@ -27,6 +27,8 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
+# Where the cache keeps input trees.
+TREES = "v1/folders/debian"
 AKB = HERE / "target" / f"{os.uname().machine}-unknown-linux-gnu" / "release" / "akb"
 
 
@@ -68,7 +70,7 @@ def measure(command, **options):
 
     def watch():
         while not done.wait(0.2):
-            peak[0] = max(peak[0], tree_memory(os.getpid()) )
+            peak[0] = max(peak[0], tree_memory(os.getpid()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -110,12 +112,12 @@ def main():
     subprocess.run([AKB, "lock", project, "--cache", inputs], check=True, env=env)
     subprocess.run([*akb(inputs, work / "first")], check=True, env=env, stdout=subprocess.DEVNULL)
     shutil.rmtree(work / "first")
-    [tree] = (inputs / "debian").glob("*/usr")
+    [tree] = (inputs / TREES).glob("*/usr")
 
     def cold_cache(name):
         """A cache with the input tree and nothing else."""
         cache = work / name
-        shutil.copytree(inputs / "debian", cache / "debian", symlinks=True)
+        shutil.copytree(inputs / TREES, cache / TREES, symlinks=True)
         return cache
 
     root = work / "root"

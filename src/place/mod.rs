@@ -35,7 +35,7 @@ pub const RECEIPT: &str = "akb-receipt.json";
 const MTIME: i64 = 1;
 
 /// Bytes of a file up to which it travels to its writer in memory.
-const SMALL: u64 = 1 << 20;
+const SMALL: u64 = 1 << 17;
 
 /// What a placed tree tells about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,14 +306,20 @@ fn copy(from: &Path, prefix: &Path, into: &Path, to: &Path, jobs: NonZeroUsize) 
         let mut writers = Vec::new();
         let mut queues = Vec::new();
         for _ in 0..jobs.get().min(8) {
-            // Short queues bound the memory: at most this many small files wait.
-            let (queue, tasks) = mpsc::sync_channel::<Task>(16);
+            // Bounded, and so is the memory: at most this many small files wait.
+            let (queue, tasks) = mpsc::sync_channel::<Task>(128);
             queues.push(queue);
             writers.push(scope.spawn(move || tasks.iter().try_for_each(|task| write(from, into, task))));
         }
+        // Files of one folder go to one writer: two would wait for each other at the folder.
         let mut next = 0;
-        let mut dispatch = |task| {
-            next = (next + 1) % queues.len();
+        let mut folder = PathBuf::new();
+        let mut dispatch = |path: &Path, task| {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            if parent != folder {
+                folder = parent.to_owned();
+                next = (next + 1) % queues.len();
+            }
             // A writer hangs up only after an error of its own, which is reported below.
             let _ = queues[next].send(task);
         };
@@ -324,10 +330,13 @@ fn copy(from: &Path, prefix: &Path, into: &Path, to: &Path, jobs: NonZeroUsize) 
                     symlink(target, &path).map_err(io_error("write", &path))?;
                     stamp_link(&path)?;
                 }
-                Kind::File { executable, .. } => dispatch(match (placed.remove(&node.path), bytes) {
-                    (Some(bytes), _) | (None, Some(bytes)) => Task::Bytes(node.path.clone(), *executable, bytes),
-                    (None, None) => Task::Copy(node.path.clone(), *executable),
-                }),
+                Kind::File { executable, .. } => {
+                    let task = match (placed.remove(&node.path), bytes) {
+                        (Some(bytes), _) | (None, Some(bytes)) => Task::Bytes(node.path.clone(), *executable, bytes),
+                        (None, None) => Task::Copy(node.path.clone(), *executable),
+                    };
+                    dispatch(&node.path, task);
+                }
                 Kind::Dir => {}
             }
             Ok(())
