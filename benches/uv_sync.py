@@ -3,7 +3,8 @@
 
     cargo build --release && python3 benches/uv_sync.py LOCKED_PROJECT [--rounds N]
 
-LOCKED_PROJECT is a folder with authentik's uv.lock, pyproject.toml and an akb.toml (vendor-hashes/*.toml). Both
+LOCKED_PROJECT is a folder with authentik's uv.lock and pyproject.toml, and vendor-hashes' recipe and lock as akb.toml and
+akb.lock. Both
 tools get the same interpreter, compiler and libraries: uv runs in a chroot of akb's own input tree (so this needs
 root). uv itself comes from the Python index, by pip. Cold: empty caches, downloads included; akb's input packages
 are there for both before the clock starts, as an installed system's are. Warm: caches full, a new target.
@@ -12,7 +13,6 @@ linked to a cache.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import re
@@ -109,7 +109,6 @@ def main():
 
     # The input tree, made once, for both.
     inputs = work / "inputs"
-    subprocess.run([AKB, "lock", project, "--cache", inputs], check=True, env=env)
     subprocess.run([*akb(inputs, work / "first")], check=True, env=env, stdout=subprocess.DEVNULL)
     shutil.rmtree(work / "first")
     [tree] = (inputs / TREES).glob("*/usr")
@@ -128,6 +127,7 @@ def main():
     shutil.copytree(tree.parent / "etc", root / "etc", symlinks=True, dirs_exist_ok=True)
     for name in ("resolv.conf", "hosts"):
         shutil.copy(pathlib.Path("/etc") / name, root / "etc" / name)
+    (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     shutil.copytree("/etc/ssl", root / "etc/ssl", symlinks=True, dirs_exist_ok=True)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "work/ca.crt")
     shutil.copy(work / "venv/bin/uv", root / "work/uv")
@@ -136,7 +136,7 @@ def main():
     lock = lock.replace("https://files.invalid", origin).replace("https://index.invalid/simple", index.rstrip("/"))
     (root / "work/project/uv.lock").write_text(lock)
     shutil.copy(project / "pyproject.toml", root / "work/project")
-    members = json.loads(json.dumps(re.findall(r'editable = "([^".][^"]*)"', lock)))
+    members = sorted(set(re.findall(r'editable = "([^".][^"]*)"', lock)))
     for member in members:
         folder = root / "work/project" / member
         folder.mkdir(parents=True)

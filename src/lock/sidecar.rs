@@ -31,8 +31,8 @@ pub struct Sidecar {
     pub source: Sha256,
     /// The interpreter and platform that its files were chosen for.
     pub target: Target,
-    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name. `None` where not all that is
-    /// installed is a file that can be fetched (git and local sources).
+    /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name. `None` where git sources
+    /// belong to it, which are no files; local sources are not fetched.
     pub fetch_hash: Option<Sha256>,
     /// What is installed, sorted by name.
     pub packages: Vec<Locked>,

@@ -87,6 +87,16 @@ fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> 
     Ok(plan)
 }
 
+/// Whether the lock of `order` still fits; nothing is fetched and nothing is written.
+pub fn check_lock(order: &Order) -> Result<(Sidecar, PathBuf), PipelineError> {
+    let project = Project::open(order)?;
+    let Some(sidecar) = project.sidecar.clone() else {
+        return Err(PipelineError::NotLocked { path: project.sidecar_path });
+    };
+    plan_of(&project, &sidecar)?;
+    Ok((sidecar, project.sidecar_path))
+}
+
 /// Makes the lock of `order` and writes it; what `akb lock` does.
 pub fn lock(order: &Order, how: Locking, tools: &Tools<'_>) -> Result<(Sidecar, PathBuf), PipelineError> {
     let locked = make_and_write(Project::open(order)?, how, tools)?;
@@ -104,9 +114,9 @@ fn make_and_write(project: Project, how: Locking, tools: &Tools<'_>) -> Result<L
     Ok(Locked { recorded: Some(project.sidecar_path.clone()), project, plan, sidecar })
 }
 
-/// The hash of the fetch output; `None` where something of the plan is no file of an index.
+/// The hash of the fetch output; `None` where a git source belongs to it. Local sources are not fetched.
 fn fetch_hash(plan: &Plan, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Option<Sha256>, PipelineError> {
-    if sidecar.packages.iter().any(|entry| entry.content.file().is_none()) {
+    if sidecar.packages.iter().any(|entry| matches!(entry.content, Content::Git { .. })) {
         return Ok(None);
     }
     let mut wants: Vec<Want> = plan.packages.iter().filter_map(planned_want).collect();

@@ -26,7 +26,7 @@ mod subject;
 mod wheels;
 
 pub use error::PipelineError;
-pub use locking::{Locking, lock};
+pub use locking::{Locking, check_lock, lock};
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.

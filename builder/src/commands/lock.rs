@@ -18,12 +18,20 @@ pub(crate) struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
     /// Take the newest of everything, whatever akb.lock says now
-    #[arg(long)]
+    #[arg(long, conflicts_with = "check")]
     upgrade: bool,
+    /// Only say whether akb.lock still fits uv.lock and the recipe; writes nothing and needs no network
+    #[arg(long)]
+    check: bool,
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let order = args.subject.order(Path::new("result"), false, true)?;
+    if args.check {
+        let (sidecar, path) = pipeline::check_lock(&order)?;
+        cx.print(&format!("{} fits: {} packages\n", path.display(), sidecar.packages.len()));
+        return Ok(());
+    }
     let workbench = args.subject.open(cx, false)?;
     let how = if args.upgrade { Locking::Upgrade } else { Locking::Keep };
     let (sidecar, path) = pipeline::lock(&order, how, &workbench.tools())?;
