@@ -30,4 +30,4 @@ pub use layout::Layout;
 pub use plan::{Content, Placed, SitePlan, plan};
 pub use refresh::{record_bytecode, refresh_records};
 pub use wheel::Wheel;
-pub use write::write;
+pub use write::{Files, write};

@@ -14,11 +14,27 @@ use super::plan::{Content, Placed, SitePlan};
 use crate::digest::Sha256;
 use crate::report::Reporter;
 
+/// How files come out of unpacked wheels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// As copies.
+    Copied,
+    /// As hard links where the file system allows: for a tree of the cache, in which whoever edits a file writes
+    /// it anew beside and renames it.
+    Linked,
+}
+
 /// Writes `plan` into the folder `dest`, which is made if need be and in which none of the plan's files may be
-/// yet. Files are copied, never linked, and every copy is hashed on its way. `jobs` changes the time only.
+/// yet. Every file is hashed on its way. `jobs` changes the time only.
 ///
 /// Nothing is undone on an error: `dest` is meant to be a temporary folder that is renamed when all is done.
-pub fn write(plan: &SitePlan, dest: &Path, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<(), InstallError> {
+pub fn write(
+    plan: &SitePlan,
+    dest: &Path,
+    files: Files,
+    jobs: NonZeroUsize,
+    reporter: &dyn Reporter,
+) -> Result<(), InstallError> {
     for warning in &plan.warnings {
         reporter.warn(warning.clone(), None);
     }
@@ -31,7 +47,7 @@ pub fn write(plan: &SitePlan, dest: &Path, jobs: NonZeroUsize, reporter: &dyn Re
             .iter()
             .collect::<Vec<_>>()
             .into_par_iter()
-            .try_for_each(|(path, placed)| write_file(&dest.join(path), placed))
+            .try_for_each(|(path, placed)| write_file(&dest.join(path), placed, files))
     })?;
     for (path, target) in &plan.links {
         let path = dest.join(path);
@@ -61,7 +77,13 @@ fn make_folders(plan: &SitePlan, dest: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-fn write_file(path: &Path, placed: &Placed) -> Result<(), InstallError> {
+/// Whether a file has exactly these permissions.
+fn has_mode(path: &Path, mode: u32) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o7777 == mode)
+}
+
+fn write_file(path: &Path, placed: &Placed, files: Files) -> Result<(), InstallError> {
+    let mode = if placed.executable { 0o755 } else { 0o644 };
     let copied;
     let bytes = match &placed.content {
         Content::Bytes(bytes) => bytes,
@@ -72,10 +94,12 @@ fn write_file(path: &Path, placed: &Placed) -> Result<(), InstallError> {
                 let (expected, found) = (placed.sha256.to_string(), found.to_string());
                 return Err(InstallError::Changed { path: from.clone(), expected, found });
             }
+            if files == Files::Linked && has_mode(from, mode) && fs::hard_link(from, path).is_ok() {
+                return Ok(());
+            }
             &copied
         }
     };
-    let mode = if placed.executable { 0o755 } else { 0o644 };
     create(path, mode, bytes).map_err(|source| InstallError::Write { path: path.to_owned(), source })
 }
 
@@ -126,7 +150,8 @@ mod tests {
         let plan = plan(&wheels, &layout(), &BTreeMap::new()).unwrap();
         let dest = tempfile::tempdir().unwrap();
         for count in [1, 2, 7] {
-            write(&plan, &dest.path().join(count.to_string()), jobs(count), &Silent).unwrap();
+            let files = if count == 1 { Files::Copied } else { Files::Linked };
+            write(&plan, &dest.path().join(count.to_string()), files, jobs(count), &Silent).unwrap();
         }
         let first = contents(&dest.path().join("1"));
         assert_eq!(first["bin/python"], b"python3.14");
@@ -144,7 +169,7 @@ mod tests {
         fs::write(&victim, "kept").unwrap();
         fs::create_dir(dest.path().join("bin")).unwrap();
         symlink(&victim, dest.path().join("bin/b")).unwrap();
-        assert!(matches!(write(&plan, dest.path(), jobs(2), &Silent), Err(InstallError::Write { .. })));
+        assert!(matches!(write(&plan, dest.path(), Files::Copied, jobs(2), &Silent), Err(InstallError::Write { .. })));
         assert_eq!(fs::read(victim).unwrap(), b"kept");
     }
 
@@ -154,7 +179,7 @@ mod tests {
         fs::write(folder.path().join("0/a/7.py"), "x = 8\n").unwrap();
         let plan = plan(&wheels, &layout(), &BTreeMap::new()).unwrap();
         let dest = tempfile::tempdir().unwrap();
-        let error = write(&plan, dest.path(), jobs(2), &Silent).unwrap_err();
+        let error = write(&plan, dest.path(), Files::Copied, jobs(2), &Silent).unwrap_err();
         assert!(matches!(error, InstallError::Changed { path, .. } if path.ends_with("0/a/7.py")));
     }
 
@@ -164,7 +189,7 @@ mod tests {
         let layout = layout();
         let plan = plan(&wheels, &layout, &BTreeMap::new()).unwrap();
         let dest = tempfile::tempdir().unwrap();
-        write(&plan, dest.path(), jobs(2), &Silent).unwrap();
+        write(&plan, dest.path(), Files::Copied, jobs(2), &Silent).unwrap();
         let site = dest.path().join(layout.site_packages());
         let before = fs::read_to_string(site.join("a-1.dist-info/RECORD")).unwrap();
         assert!(before.contains("\"a/odd, name \"\"x\"\".txt\",sha256="));

@@ -29,7 +29,7 @@ pub(super) fn assemble(
     staged(reporter, Stage::Install, None, || {
         let plan = install::plan(wheels, &layout, &recipe.install.winners)?;
         runtime::copy(inputs, tree)?;
-        install::write(&plan, tree, jobs, reporter)?;
+        install::write(&plan, tree, install::Files::Linked, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
     })?;
     let mut changed = staged(reporter, Stage::Relink, None, || {

@@ -156,9 +156,7 @@ pub(super) fn refresh_inputs(
     let more = names.len().saturating_sub(4);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     tools.reporter.warn(
-        format!(
-            "the archive no longer has {few}{rest}: input packages are resolved anew, and the hash will be another"
-        ),
+        format!("the archive no longer has {few}{rest}: input packages are resolved anew, and the hash may be another"),
         Some(format!(
             "the new pins are written to {}; keep that file to build the same again",
             locked.project.sidecar_path.display()

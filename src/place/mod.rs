@@ -198,6 +198,8 @@ pub fn replace(
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir_in(parent)
         .map_err(io_error("write", parent))?;
+    let _alive = claim(beside.path());
+    remove_abandoned(parent, &name);
     let identity = copy(from, prefix, beside.path(), to, jobs)?;
     if let Some(expected) = expected.filter(|expected| *expected != identity.hash) {
         return Err(PlaceError::Changed { path: from.to_owned(), expected, found: identity.hash });
@@ -206,6 +208,24 @@ pub fn replace(
     finish_folders(beside.path())?;
     exchange(&beside.keep(), to)?;
     Ok(identity)
+}
+
+/// Holds a lock on the folder as long as this process lives.
+fn claim(folder: &Path) -> Option<nix::fcntl::Flock<fs::File>> {
+    let folder = fs::File::open(folder).ok()?;
+    nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// Removes what killed processes left beside a tree: copies that nobody holds a lock on. Whatever cannot be
+/// removed does no harm.
+fn remove_abandoned(parent: &Path, name: &str) {
+    let prefix = format!(".{name}.akb-");
+    for path in tree::list(parent).unwrap_or_default() {
+        let ours = path.file_name().is_some_and(|name| name.as_bytes().starts_with(prefix.as_bytes()));
+        if ours && claim(&path).is_some() {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
 }
 
 /// Reads the receipt of the placed tree `tree`.

@@ -50,7 +50,7 @@ pub(super) fn make(
     let mut site =
         install::plan(&wheels, &layout, &BTreeMap::default()).map_err(|error| refused(&all(), error.to_string()))?;
     link_to_inputs(&mut site, inputs);
-    install::write(&site, dest, std::num::NonZeroUsize::MIN, &Silent)
+    install::write(&site, dest, install::Files::Copied, std::num::NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;
     fs::remove_dir_all(scratch).at("remove", scratch)
 }

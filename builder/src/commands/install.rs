@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     };
     let tree = work.path().join("tree");
-    install::write(&plan, &tree, cx.settings.jobs, cx.reporter())?;
+    install::write(&plan, &tree, install::Files::Copied, cx.settings.jobs, cx.reporter())?;
     // Renaming over an empty folder is allowed, over any other an error.
     fs::rename(&tree, &into).map_err(|error| Failure::io("put the tree at", &into, &error))?;
     cx.print(&format!("{} packages, {} files  {}\n", wheels.len(), plan.files.len(), into.display()));

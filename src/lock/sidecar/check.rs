@@ -94,7 +94,9 @@ impl Explain for Drift {
         Some(match self {
             Self::NoAddress { .. } => "build the folder that has its uv.lock: `akb build DIR`".to_owned(),
             Self::Target { python, locked_python, locked_platform, .. } => {
-                format!("run `akb lock DIR --python {python}`, or build for the lock's target, {locked_python} on {locked_platform}")
+                format!(
+                    "run `akb lock DIR --python {python}`, or build for the lock's target, {locked_python} on {locked_platform}"
+                )
             }
             _ => "run `akb lock DIR`; `akb lock DIR --check` shows what would change".to_owned(),
         })
