@@ -148,8 +148,6 @@ impl Net {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .no_gzip()
-            .no_brotli()
             .no_proxy()
             .connect_timeout(self.config.connect_timeout)
             .read_timeout(self.config.read_timeout)

@@ -11,7 +11,7 @@ use crate::fetch::{self, Want};
 use crate::inputs::{Inputs, debian, host};
 use crate::lock::sidecar::{Locked as Entry, Sidecar};
 use crate::place::{self, Identity, PREFIX};
-use crate::plan::{Origin, Package, RemoteFile};
+use crate::plan::Origin;
 use crate::recipe::Provider;
 use crate::report::Stage;
 use crate::request::PythonVersion;
@@ -112,7 +112,7 @@ fn wants(locked: &Locked) -> (Vec<Want>, Vec<Want>) {
     let mut builds: Vec<Want> = sidecar.builds.iter().filter_map(want).collect();
     let mut others = Vec::new();
     for package in &locked.plan.packages {
-        let Some(want) = planned_want(package) else { continue };
+        let Some(want) = Want::of(package) else { continue };
         let builds_something = references.iter().any(|reference| reference.name == package.name);
         if matches!(package.origin, Origin::Sdist(_)) || builds_something {
             builds.push(want.clone());
@@ -127,12 +127,6 @@ fn wants(locked: &Locked) -> (Vec<Want>, Vec<Want>) {
 fn want(entry: &Entry) -> Option<Want> {
     let file = entry.content.file()?.clone();
     Some(Want { file, project: entry.name.clone(), url: None, index: None })
-}
-
-pub(super) fn planned_want(package: &Package) -> Option<Want> {
-    let (Origin::Wheel(remote) | Origin::Sdist(remote)) = &package.origin else { return None };
-    let RemoteFile { file, url, index, .. } = remote.clone();
-    Some(Want { file, project: package.name.clone(), url, index })
 }
 
 /// Everything that the canonical tree depends on.

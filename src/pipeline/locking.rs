@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::gather::{InputSource, compiles, host_inputs, planned_want};
+use super::gather::{InputSource, compiles, host_inputs};
 use super::subject::read;
 use super::wheels::{Local, Yard, git_tree, local_sources};
 use super::{Locked, Order, PipelineError, Project, Tools, staged};
@@ -119,7 +119,7 @@ fn fetch_hash(plan: &Plan, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Optio
     if sidecar.packages.iter().any(|entry| matches!(entry.content, Content::Git { .. })) {
         return Ok(None);
     }
-    let mut wants: Vec<Want> = plan.packages.iter().filter_map(planned_want).collect();
+    let mut wants: Vec<Want> = plan.packages.iter().filter_map(Want::of).collect();
     wants.extend(sidecar.builds.iter().filter_map(|entry| {
         Some(Want { file: entry.content.file()?.clone(), project: entry.name.clone(), url: None, index: None })
     }));
@@ -455,7 +455,7 @@ impl Hooks<'_> {
 
     /// The plan's want for a file, which has addresses, or one that goes by the name alone.
     fn want(&self, name: &str, file: &FileId) -> Want {
-        let planned = self.plan.packages.iter().filter(|package| package.name == name).find_map(planned_want);
+        let planned = self.plan.packages.iter().filter(|package| package.name == name).find_map(Want::of);
         planned.filter(|want| want.file.sha256 == file.sha256).unwrap_or_else(|| Want {
             file: file.clone(),
             project: name.to_owned(),
