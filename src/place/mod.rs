@@ -337,7 +337,7 @@ fn copy(from: &Path, prefix: &Path, into: &Path, to: &Path, jobs: NonZeroUsize) 
         let mut dispatch = |path: &Path, task| {
             let parent = path.parent().unwrap_or(Path::new(""));
             if parent != folder {
-                folder = parent.to_owned();
+                parent.clone_into(&mut folder);
                 next = (next + 1) % queues.len();
             }
             // A writer hangs up only after an error of its own, which is reported below.
