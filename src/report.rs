@@ -142,6 +142,26 @@ pub trait Reporter: Sync {
     }
 }
 
+/// Tells downloads as items of the stage that they are made for.
+pub struct Within<'a> {
+    /// The stage.
+    pub stage: Stage,
+    /// Who is told.
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Reporter for Within<'_> {
+    fn event(&self, event: &Event<'_>) {
+        let stage = self.stage;
+        self.reporter.event(&match event.clone() {
+            Event::ItemStarted { item, size, .. } => Event::ItemStarted { stage, item, size },
+            Event::ItemProgress { item, done, doing, .. } => Event::ItemProgress { stage, item, done, doing },
+            Event::ItemFinished { item, cached, .. } => Event::ItemFinished { stage, item, cached },
+            other => other,
+        });
+    }
+}
+
 /// Drops all events.
 pub struct Silent;
 

@@ -11,7 +11,7 @@ use super::error::DebianError;
 use crate::cache::Cache;
 use crate::net::{Net, NetError, Request};
 use crate::plan::FileId;
-use crate::report::Reporter;
+use crate::report::{Reporter, Stage, Within};
 
 /// Downloads that are asked for at once; the client keeps its own limit for each server below that.
 const DOWNLOADS: usize = 12;
@@ -50,7 +50,7 @@ impl Archive<'_> {
         }
         let net = self.net.ok_or_else(|| DebianError::Offline { missing: vec![expected.name.clone()] })?;
         let request = Request { urls: self.urls(path), expected: expected.clone() };
-        Ok(net.download(&request, self.cache, self.reporter)?)
+        Ok(net.download(&request, self.cache, &Within { stage: Stage::Inputs, reporter: self.reporter })?)
     }
 
     /// Gets the files of all `pins` and hands each to `use_it` as soon as it is there, on up to `jobs` threads, so
