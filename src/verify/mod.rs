@@ -150,8 +150,7 @@ impl fmt::Display for Check {
 pub struct Options {
     /// Whether the top-level modules are imported.
     pub imports: bool,
-    /// Whether packages without dependencies on each other may be absent (`Requires-Dist` of a tree that was
-    /// made without the project's own members is complete all the same).
+    /// How many files are read, and modules imported, at once.
     pub jobs: NonZeroUsize,
 }
 
