@@ -162,6 +162,7 @@ mod tests {
             libraries: vec![],
             pkg_config: vec![],
             interpreter: "/usr/lib64/ld.so".into(),
+            runtime: crate::inputs::Runtime::Copied,
         }
     }
 

@@ -194,6 +194,7 @@ fn assemble(wish: &Wish, arch: Arch, facts: &Facts, compiler: Option<&Path>) -> 
         libraries,
         pkg_config: Vec::new(),
         interpreter,
+        runtime: super::Runtime::Copied,
     })
 }
 

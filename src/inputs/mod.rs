@@ -34,6 +34,17 @@ pub struct Inputs {
     pub pkg_config: Vec<PathBuf>,
     /// The program interpreter (ld.so) as the sandbox sees it.
     pub interpreter: PathBuf,
+    /// How a finished tree gets at Python and the libraries.
+    pub runtime: Runtime,
+}
+
+/// How a finished tree gets at its interpreter and libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// It has copies and refers to nothing outside.
+    Copied,
+    /// It refers to the inputs, which stay where they are: the paths that the sandbox sees are real.
+    Referenced,
 }
 
 /// One name in the sandbox's root.

@@ -69,6 +69,7 @@ impl Bench {
             },
             libraries: vec!["/usr/lib/arch".into()],
             interpreter: "/usr/lib/arch/ld.so.1".into(),
+            runtime: crate::inputs::Runtime::Copied,
             ..host_less()
         }
     }
@@ -133,6 +134,7 @@ fn host_less() -> Inputs {
         libraries: vec![],
         pkg_config: vec![],
         interpreter: PathBuf::new(),
+        runtime: crate::inputs::Runtime::Copied,
     }
 }
 

@@ -44,6 +44,7 @@ fn host() -> Inputs {
         libraries: vec!["/usr/lib/x86_64-linux-gnu".into()],
         pkg_config: vec![],
         interpreter: "/lib64/ld-linux-x86-64.so.2".into(),
+        runtime: crate::inputs::Runtime::Copied,
     }
 }
 

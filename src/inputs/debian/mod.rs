@@ -231,6 +231,7 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         libraries: vec![triplet, "/usr/lib".into()],
         pkg_config: Vec::new(),
         interpreter: port.interpreter.into(),
+        runtime: super::Runtime::Copied,
     };
     for (needed, package) in [(&inputs.python, format!("python{short}")), (&inputs.interpreter, "libc6".to_owned())] {
         if inputs.locate(needed).is_none() {
