@@ -85,6 +85,12 @@ pub enum PipelineError {
         /// The sidecar lock.
         path: PathBuf,
     },
+    /// The lock pins no input packages.
+    #[error("`{}` pins no input packages", path.display())]
+    NoPins {
+        /// The sidecar lock.
+        path: PathBuf,
+    },
     /// A source differs from what the lock says of it.
     #[error("{name} at {revision} has the tree {found}; expected {expected}")]
     GitTree {
@@ -147,7 +153,13 @@ impl Explain for PipelineError {
                     "look at the markers in uv.lock with `akb plan`, or select more with --extra, --group or --package"
                         .into()
                 ),
-                Self::NotLocked { .. } => Some("make it with `akb lock`, or build without --locked".into()),
+                Self::NotLocked { path } => Some(format!(
+                    "make it with `akb lock {}` and keep it beside uv.lock, or build without --locked",
+                    path.parent().unwrap_or(std::path::Path::new(".")).display()
+                )),
+                Self::NoPins { .. } => Some(
+                    "lock with --inputs debian, or give the build inputs of your own".into()
+                ),
                 Self::GitTree { .. } => Some("if the new content is meant, lock it again with `akb lock`".into()),
                 Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                     Some("free some room, then run the same command again".into())
@@ -166,7 +178,7 @@ impl Explain for PipelineError {
             self,
             exit_code,
             match self {
-                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoSource { .. } =>
+                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoPins { .. } | Self::NoSource { .. } =>
                     ExitCode::Usage,
                 Self::Machine { .. } => ExitCode::Machine,
                 Self::GitTree { .. } => ExitCode::Integrity,

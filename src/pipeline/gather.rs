@@ -135,6 +135,7 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
     // Neither what the lock was made from nor where inputs were found is in the tree; `inputs` is.
     sidecar.source = Sha256::of(b"");
     sidecar.fetch_hash = None;
+    sidecar.inputs_hash = None;
     sidecar.inputs = None;
     let sources: Vec<String> = sources.iter().map(|(name, local)| format!("{name} {}", local.identity)).collect();
     let parts = [

@@ -20,12 +20,14 @@ use crate::request::{PythonVersion, Settings};
 
 mod assemble;
 mod error;
+mod files;
 mod gather;
 mod locking;
 mod subject;
 mod wheels;
 
 pub use error::PipelineError;
+pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
 pub use subject::{Project, Subject};
 

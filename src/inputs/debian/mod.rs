@@ -9,7 +9,9 @@
 //! ```
 //! Pins say all that [`realise`] needs: no index is looked at, and no signature, since their hashes are fixed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -239,6 +241,20 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         }
     }
     Ok(inputs)
+}
+
+/// The files of `pins` by their base names, in the cache.
+///
+/// # Errors
+/// As [`realise`].
+pub fn files(pins: &[Pin], archive: &Archive<'_>) -> Result<BTreeMap<String, PathBuf>, DebianError> {
+    pins.iter().try_for_each(Pin::check)?;
+    let files = Mutex::new(BTreeMap::new());
+    archive.each_file(pins, 1, |pin, path| {
+        files.lock().unwrap_or_else(PoisonError::into_inner).insert(pin.file_id().name, path);
+        Ok(())
+    })?;
+    Ok(files.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The target that the pinned Python and C library make.
