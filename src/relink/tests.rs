@@ -70,6 +70,8 @@ impl Bench {
             libraries: vec!["/usr/lib/arch".into()],
             interpreter: "/usr/lib/arch/ld.so.1".into(),
             runtime: crate::inputs::Runtime::Copied,
+            tools: std::collections::BTreeMap::new(),
+            env: std::collections::BTreeMap::new(),
             ..host_less()
         }
     }
@@ -135,6 +137,8 @@ fn host_less() -> Inputs {
         pkg_config: vec![],
         interpreter: PathBuf::new(),
         runtime: crate::inputs::Runtime::Copied,
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 

@@ -45,6 +45,8 @@ fn host() -> Inputs {
         pkg_config: vec![],
         interpreter: "/lib64/ld-linux-x86-64.so.2".into(),
         runtime: crate::inputs::Runtime::Copied,
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 

@@ -238,6 +238,8 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         pkg_config: Vec::new(),
         interpreter: port.interpreter.into(),
         runtime: super::Runtime::Copied,
+        tools: BTreeMap::new(),
+        env: BTreeMap::new(),
     };
     for (needed, package) in [(&inputs.python, format!("python{short}")), (&inputs.interpreter, "libc6".to_owned())] {
         if inputs.locate(needed).is_none() {
