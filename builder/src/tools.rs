@@ -6,7 +6,7 @@ use akb::cache::Cache;
 use akb::index::Indexes;
 use akb::inputs::debian::{self, Archive, Keyring, Trust, address};
 use akb::net::{Net, NetConfig};
-use akb::pipeline::{Order, Subject, Tools};
+use akb::pipeline::{Given, Order, Subject, Tools};
 use akb::recipe::Provider;
 use akb::request::PythonVersion;
 
@@ -136,6 +136,7 @@ impl Workbench<'_> {
             },
             trust: Trust { keyring: &self.keyring, now: self.cx.now(), strict: self.strict },
             host_path: self.cx.env("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+            given: Given::default(),
             reporter: self.cx.reporter(),
         }
     }
@@ -152,6 +153,7 @@ impl SubjectArgs {
             provider: self.sources.provider(),
             suite: self.sources.suite.clone(),
             recipe: self.recipe.as_deref().map(absolute).transpose()?,
+            lock: None,
             locked,
             bytecode,
         })

@@ -91,6 +91,22 @@ pub enum PipelineError {
         /// The sidecar lock.
         path: PathBuf,
     },
+    /// A wheel that was handed over is not the one that the lock wants.
+    #[error("the wheel in `{}` cannot be taken: {reason}", folder.display())]
+    OtherWheel {
+        /// Where it is.
+        folder: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// Nothing of this name is built.
+    #[error("akb.lock builds no {name}; it builds {}", builds.join(", "))]
+    NoSuchBuild {
+        /// What was asked for.
+        name: String,
+        /// What is built.
+        builds: Vec<String>,
+    },
     /// A source differs from what the lock says of it.
     #[error("{name} at {revision} has the tree {found}; expected {expected}")]
     GitTree {
@@ -157,6 +173,7 @@ impl Explain for PipelineError {
                     "make it with `akb lock {}` and keep it beside uv.lock, or build without --locked",
                     path.parent().unwrap_or(std::path::Path::new(".")).display()
                 )),
+                Self::OtherWheel { .. } => Some("build it anew with the lock, recipe and akb of this build".into()),
                 Self::NoPins { .. } => Some(
                     "lock with --inputs debian, or give the build inputs of your own".into()
                 ),
@@ -178,7 +195,7 @@ impl Explain for PipelineError {
             self,
             exit_code,
             match self {
-                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoPins { .. } | Self::NoSource { .. } =>
+                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoPins { .. } | Self::NoSource { .. } | Self::NoSuchBuild { .. } =>
                     ExitCode::Usage,
                 Self::Machine { .. } => ExitCode::Machine,
                 Self::GitTree { .. } => ExitCode::Integrity,

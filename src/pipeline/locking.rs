@@ -64,7 +64,7 @@ pub(super) fn open_or_make(order: &Order, tools: &Tools<'_>) -> Result<Locked, P
 }
 
 /// The plan that a sidecar lock holds for.
-fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> {
+pub(super) fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> {
     let Some((lock, uv_project)) = &project.uv else { return Ok(sidecar.plan()?) };
     let wanted = Target { python: project.python.unwrap_or(sidecar.target.python), ..sidecar.target.clone() };
     let target = if wanted.python.short() == sidecar.target.python.short() { sidecar.target.clone() } else { wanted };
@@ -395,7 +395,7 @@ impl Sources for Hooks<'_> {
             };
             let sources = needed.iter().filter(|entry| entry.build.is_some());
             let jobs = sources.map(|entry| yard.job(entry)).collect::<Result<Vec<_>, PipelineError>>()?;
-            let built = wheel::build_all(&jobs, workshop)?;
+            let built = wheel::build_all(&jobs, BTreeMap::new(), workshop)?;
             Ok::<_, PipelineError>(wheel::requires(&yard.job(subject.locked)?, &built, workshop)?)
         };
         work().map_err(boxed)
@@ -470,7 +470,7 @@ impl Hooks<'_> {
                     python: self.target.python,
                 },
             },
-            None => InputSource::Host(Box::new(host_inputs(self.target.python, self.tools)?)),
+            None => InputSource::Given(Box::new(host_inputs(self.target.python, self.tools)?)),
         };
         let inputs = source.realise(self.tools)?;
         Ok(self.inputs.get_or_init(|| inputs))

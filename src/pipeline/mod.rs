@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cache::Cache;
 use crate::digest::Sha256;
 use crate::index::Indexes;
-use crate::inputs::debian;
+use crate::inputs::{Inputs, debian};
 use crate::lock::sidecar::Sidecar;
 use crate::net::Net;
 use crate::place::{self, Identity, Receipt};
@@ -23,12 +23,15 @@ mod error;
 mod files;
 mod gather;
 mod locking;
+mod prebuilt;
+mod single;
 mod subject;
 mod wheels;
 
 pub use error::PipelineError;
 pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
+pub use single::wheel;
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.
@@ -47,8 +50,21 @@ pub struct Tools<'a> {
     pub trust: debian::Trust<'a>,
     /// Folders of programs of this machine, for the provider `host`.
     pub host_path: Vec<PathBuf>,
+    /// What is at hand already.
+    pub given: Given,
     /// Told what happens.
     pub reporter: &'a dyn Reporter,
+}
+
+/// What is taken instead of being fetched or built.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Python, compilers and libraries.
+    pub inputs: Option<Inputs>,
+    /// Folders that [`wheel`](fn@wheel) made.
+    pub wheels: Vec<PathBuf>,
+    /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.
+    pub sources: BTreeMap<String, PathBuf>,
 }
 
 /// What is to be built, and where it goes.
@@ -68,6 +84,8 @@ pub struct Order {
     pub suite: Option<String>,
     /// A recipe instead of the project's own.
     pub recipe: Option<PathBuf>,
+    /// A sidecar lock instead of the project's own.
+    pub lock: Option<PathBuf>,
     /// Whether the locks must do: nothing is resolved anew.
     pub locked: bool,
     /// Whether Python sources are compiled to bytecode.
