@@ -91,6 +91,16 @@ pub enum PipelineError {
         /// The sidecar lock.
         path: PathBuf,
     },
+    /// The inputs are not those that the wheels were chosen for.
+    #[error("{file} does not run on Python {} on {}, which is what the inputs ({inputs}) are", target.python, target.platform)]
+    OtherTarget {
+        /// The wheel.
+        file: String,
+        /// Description of the inputs.
+        inputs: String,
+        /// What they are.
+        target: crate::request::Target,
+    },
     /// A wheel that was handed over is not the one that the lock wants.
     #[error("the wheel in `{}` cannot be taken: {reason}", folder.display())]
     OtherWheel {
@@ -173,10 +183,13 @@ impl Explain for PipelineError {
                     "make it with `akb lock {}` and keep it beside uv.lock, or build without --locked",
                     path.parent().unwrap_or(std::path::Path::new(".")).display()
                 )),
+                Self::OtherTarget { target, .. } => Some(format!(
+                    "lock for what the inputs are: akb lock --python {} (glibc of the inputs: {}), or give inputs with a newer C library",
+                    target.python.short(),
+                    target.platform
+                )),
                 Self::OtherWheel { .. } => Some("build it anew with the lock, recipe and akb of this build".into()),
-                Self::NoPins { .. } => Some(
-                    "lock with --inputs debian, or give the build inputs of your own".into()
-                ),
+                Self::NoPins { .. } => Some("lock with --inputs debian, or give the build inputs of your own".into()),
                 Self::GitTree { .. } => Some("if the new content is meant, lock it again with `akb lock`".into()),
                 Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                     Some("free some room, then run the same command again".into())
@@ -195,8 +208,13 @@ impl Explain for PipelineError {
             self,
             exit_code,
             match self {
-                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoPins { .. } | Self::NoSource { .. } | Self::NoSuchBuild { .. } =>
-                    ExitCode::Usage,
+                Self::NoPython
+                | Self::Nothing { .. }
+                | Self::NotLocked { .. }
+                | Self::NoPins { .. }
+                | Self::OtherTarget { .. }
+                | Self::NoSource { .. }
+                | Self::NoSuchBuild { .. } => ExitCode::Usage,
                 Self::Machine { .. } => ExitCode::Machine,
                 Self::GitTree { .. } => ExitCode::Integrity,
                 Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,

@@ -9,7 +9,9 @@ use crate::bytecode;
 use crate::digest::Sha256;
 use crate::fetch::{self, Want};
 use crate::inputs::{Inputs, debian, host};
+use crate::lock::names::WheelName;
 use crate::lock::sidecar::{Locked as Entry, Sidecar};
+use crate::lock::tags::Tags;
 use crate::place::{self, Identity, PREFIX};
 use crate::plan::Origin;
 use crate::recipe::Provider;
@@ -88,6 +90,7 @@ fn everything(
         });
         let needed = scope.spawn(|| fetch(&builds));
         let inputs = source.realise(tools)?;
+        check_target(locked, &inputs)?;
         let files = join(needed)?;
         let built = wheels::compile(work, locked, sources, &files, &inputs, tools)?;
         let mut all = join(ready)?;
@@ -95,6 +98,23 @@ fn everything(
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((inputs, all))
     })
+}
+
+/// Inputs that were handed over need not be those that the lock was made with: every wheel must run on them.
+fn check_target(locked: &Locked, inputs: &Inputs) -> Result<(), PipelineError> {
+    let tags = Tags::of(&inputs.target);
+    for package in &locked.plan.packages {
+        let Origin::Wheel(remote) = &package.origin else { continue };
+        let runs = WheelName::parse(&remote.file.name).is_ok_and(|name| tags.rank(&name).is_some());
+        if !runs {
+            return Err(PipelineError::OtherTarget {
+                file: remote.file.name.clone(),
+                inputs: inputs.description.clone(),
+                target: inputs.target.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
@@ -163,7 +183,10 @@ pub(super) fn host_inputs(python: PythonVersion, tools: &Tools<'_>) -> Result<In
 
 /// Where the inputs come from, before anything is fetched for them.
 pub(super) enum InputSource {
-    Debian { pins: Vec<debian::Pin>, wanted: debian::Use },
+    Debian {
+        pins: Vec<debian::Pin>,
+        wanted: debian::Use,
+    },
     /// At hand already.
     Given(Box<Inputs>),
 }

@@ -122,8 +122,9 @@ fn topological(
     let mut done = BTreeSet::new();
     let mut left: Vec<usize> = places.values().copied().collect();
     while !left.is_empty() {
-        let (ready, rest): (Vec<usize>, Vec<usize>) =
-            left.iter().partition(|place| needs(&jobs[**place]).all(|need| done.contains(need) || there.contains_key(need)));
+        let (ready, rest): (Vec<usize>, Vec<usize>) = left
+            .iter()
+            .partition(|place| needs(&jobs[**place]).all(|need| done.contains(need) || there.contains_key(need)));
         if ready.is_empty() {
             return Err(WheelError::Cycle { packages: rest.into_iter().map(|place| jobs[place].id.clone()).collect() });
         }

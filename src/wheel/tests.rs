@@ -310,7 +310,8 @@ fn progress_names_the_files() {
     let job = shop.project("shown", &[("a.c", ""), ("b.c", "")]);
     let events = Events(Mutex::default());
     for _ in 0..2 {
-        build_all(std::slice::from_ref(&job), BTreeMap::new(), Workshop { reporter: &events, ..shop.workshop() }).unwrap();
+        build_all(std::slice::from_ref(&job), BTreeMap::new(), Workshop { reporter: &events, ..shop.workshop() })
+            .unwrap();
     }
     let expected = ["start", "a.c", "b.c", "end, cached false", "start", "end, cached true"];
     assert_eq!(events.0.into_inner().unwrap(), expected.map(|text| format!("shown 1.0: {text}")));

@@ -151,13 +151,17 @@ impl Pin {
 
     /// A path that is joined to an address must not become another address.
     fn check(&self) -> Result<(), DebianError> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~%".contains(&byte);
-        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal);
-        if self.file.starts_with("pool/") && self.file.split('/').all(part) {
-            return Ok(());
-        }
-        Err(DebianError::Path { package: self.package.clone(), file: self.file.clone() })
+        check_path(&self.package, &self.file)
     }
+}
+
+fn check_path(package: &str, file: &str) -> Result<(), DebianError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~%".contains(&byte);
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal);
+    if file.starts_with("pool/") && file.split('/').all(part) {
+        return Ok(());
+    }
+    Err(DebianError::Path { package: package.to_owned(), file: file.to_owned() })
 }
 
 /// Finds the packages that `wish` needs in the archive's signed index.
@@ -255,6 +259,12 @@ pub fn files(pins: &[Pin], archive: &Archive<'_>) -> Result<BTreeMap<String, Pat
         Ok(())
     })?;
     Ok(files.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The file at `path` of the archive (`pool/…`), from the cache if it is there.
+pub fn file(path: &str, expected: &FileId, archive: &Archive<'_>) -> Result<PathBuf, DebianError> {
+    check_path(&expected.name, path)?;
+    archive.file(path, expected)
 }
 
 /// The target that the pinned Python and C library make.
