@@ -31,7 +31,7 @@ mod wheels;
 pub use error::PipelineError;
 pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
-pub use single::wheel;
+pub use single::{compiles, wheel};
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.
