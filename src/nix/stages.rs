@@ -302,6 +302,7 @@ fn give_inputs(
     // A store path never holds anything else, so its name is its identity.
     let prefixes: Vec<Prefix> = paths.into_iter().map(Prefix::named).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
+    tools.given.outside = vec![attributes.store()];
     tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);
     Ok(())
 }

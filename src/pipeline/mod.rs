@@ -61,6 +61,8 @@ pub struct Tools<'a> {
 pub struct Given {
     /// Python, compilers and libraries.
     pub inputs: Option<Inputs>,
+    /// Folders that the result may refer to, for inputs that stay where they are.
+    pub outside: Vec<PathBuf>,
     /// Folders that [`wheel`](fn@wheel) made.
     pub wheels: Vec<PathBuf>,
     /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.
@@ -144,6 +146,7 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         inputs: tree.inputs.clone(),
         skip_import: skip_import(&locked.project.recipe),
         ignore_missing: locked.project.recipe.relink.ignore.clone(),
+        outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {
         let jobs = tools.settings.jobs;
