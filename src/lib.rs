@@ -33,6 +33,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan;
 pub mod recipe;
+pub mod references;
 pub mod registries;
 pub mod relink;
 pub mod report;
