@@ -12,6 +12,7 @@ use crate::place::{self, Identity, PREFIX};
 use crate::relink;
 use crate::report::Stage;
 use crate::runtime;
+use crate::substitute::{self, Rules};
 
 /// Makes the canonical tree in `tree`, which does not exist yet.
 pub(super) fn assemble(
@@ -19,6 +20,7 @@ pub(super) fn assemble(
     locked: &Locked,
     inputs: &Inputs,
     wheels: &[Wheel],
+    rules: &Rules,
     bytecode: bool,
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
@@ -32,6 +34,11 @@ pub(super) fn assemble(
         install::write(&plan, tree, install::Files::Linked, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
     })?;
+    let substituted = if rules.is_empty() {
+        BTreeSet::new()
+    } else {
+        staged(reporter, Stage::Substitute, None, || follow(tree, rules, inputs, tools))?
+    };
     let mut changed = staged(reporter, Stage::Relink, None, || {
         let dlopen = dlopen(locked);
         let site = layout.site_packages();
@@ -48,6 +55,7 @@ pub(super) fn assemble(
         let summary = format!("{} ELF files, {} libraries of the inputs", report.files, report.copied.len());
         Ok::<_, PipelineError>((changed, summary))
     })?;
+    changed.extend(substituted);
     changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));
     install::refresh_records(tree, &layout, &changed, jobs)?;
     staged(reporter, Stage::Finish, None, || {
@@ -63,6 +71,31 @@ pub(super) fn assemble(
         summary.push_str(&format!("{} files, {}", identity.files, identity.hash));
         Ok((identity, summary))
     })
+}
+
+/// Makes the files what the rules say. Gives those that changed, from the top of the tree.
+fn follow(
+    tree: &Path,
+    rules: &Rules,
+    inputs: &Inputs,
+    tools: &Tools<'_>,
+) -> Result<(BTreeSet<String>, String), PipelineError> {
+    // The tree holds copies of what it needs of these inputs: no path of theirs is there where it runs.
+    let named = BTreeMap::new();
+    let python = Some(inputs.target.python);
+    let job = substitute::Job { tree, prefix: PREFIX, python, inputs: &named };
+    let plan = substitute::plan(rules, &job, tools.settings.jobs)?;
+    for warning in &plan.report.warnings {
+        tools.reporter.warn(warning.clone(), None);
+    }
+    for note in &plan.report.notes {
+        tools.reporter.note(note.clone());
+    }
+    plan.apply(tree)?;
+    let changed = plan.changed();
+    let matches: u64 = plan.report.rules.iter().map(|rule| rule.matches).sum();
+    let summary = format!("{} rules, {matches} matches, {} files", plan.report.rules.len(), changed.len());
+    Ok((changed, summary))
 }
 
 /// Sonames that packages open by name, by package.
