@@ -22,6 +22,8 @@ pub enum Stage {
     Compile,
     /// Wheels to a site.
     Install,
+    /// Files that become what the recipe says.
+    Substitute,
     /// Interpreter, RUNPATH, runtime libraries.
     Relink,
     /// Bytecode, modes, times, hash.
@@ -43,6 +45,7 @@ impl Stage {
             Self::Unpack => "unpack",
             Self::Compile => "compile",
             Self::Install => "install",
+            Self::Substitute => "substitute",
             Self::Relink => "relink",
             Self::Finish => "finish",
             Self::Place => "place",
