@@ -28,6 +28,7 @@ pub mod install;
 pub mod lock;
 pub mod nar;
 pub mod net;
+pub mod nix;
 pub mod pipeline;
 pub mod place;
 pub mod plan;

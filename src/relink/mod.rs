@@ -208,6 +208,12 @@ fn missing_hint(missing: &[Missing]) -> String {
     )
 }
 
+/// The dynamic linker that a program names; `None` where it names none.
+pub fn interpreter_of(program: &Path) -> Result<Option<PathBuf>, RelinkError> {
+    let bytes = read(program)?;
+    Ok(elf::Image::read(&bytes).ok().flatten().and_then(|image| image.interpreter).map(PathBuf::from))
+}
+
 /// Relinks a tree. What it writes depends on the tree and the inputs, not on `jobs`.
 pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<RelinkReport, RelinkError> {
     let interpreter = &job.inputs.interpreter;

@@ -146,6 +146,8 @@ fn host_less() -> Inputs {
         pkg_config: vec![],
         interpreter: PathBuf::new(),
         runtime: Runtime::Copied,
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 

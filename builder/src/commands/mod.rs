@@ -6,6 +6,7 @@ mod fetch;
 mod inputs;
 mod install;
 mod lock;
+pub(crate) mod nix_build;
 mod place;
 pub(crate) mod plan;
 mod relink;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    NixBuild(nix_build::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -61,6 +63,7 @@ impl Command {
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::NixBuild(args) => nix_build::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
         }
