@@ -23,6 +23,7 @@ pub mod glob;
 mod library;
 mod missing;
 mod owner;
+mod probe;
 mod resolve;
 mod scan;
 
