@@ -24,6 +24,8 @@ pub enum Stage {
     Install,
     /// Files that become what the recipe says.
     Substitute,
+    /// References to where things were built.
+    Strip,
     /// Interpreter, RUNPATH, runtime libraries.
     Relink,
     /// Bytecode, modes, times, hash.
@@ -46,6 +48,7 @@ impl Stage {
             Self::Compile => "compile",
             Self::Install => "install",
             Self::Substitute => "substitute",
+            Self::Strip => "strip",
             Self::Relink => "relink",
             Self::Finish => "finish",
             Self::Place => "place",

@@ -115,7 +115,7 @@ fn one_that_cannot_be_written_leaves_all_as_they_were() {
 proptest! {
     #[test]
     fn edits_equal_a_naive_replacement(text in "[ab]{0,40}", old in "[ab]{1,3}", new in "[abc]{0,3}") {
-        let edits = text.match_indices(&old).map(|(at, _)| edit(at..at + old.len(), &new, 0)).rev().collect();
+        let edits = text.match_indices(&old).map(|(at, _)| edit(at..at + old.len(), &new, 0)).collect::<Vec<_>>().into_iter().rev().collect();
         let change = Change::edited(text.clone().into_bytes(), edits).unwrap();
         prop_assert_eq!(change.after.bytes, text.replace(&old, &new).into_bytes());
     }

@@ -25,23 +25,60 @@ pub(super) fn assemble(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let layout = Layout::canonical(inputs.target.python);
-    install(tree, &layout, locked, wheels, rules, tools, |plan| {
-        match inputs.runtime {
-            Runtime::Copied => drop(runtime::copy(inputs, tree)?),
-            Runtime::Referenced => plan.refer_to(&inputs.python, layout.python),
-        }
-        Ok(())
+    install(tree, &layout, locked, wheels, rules, install::Files::Linked, tools, |plan| {
+        give_interpreter(tree, plan, inputs)
     })?;
     finish(tree, &layout, locked, inputs, bytecode, tools)
 }
 
+/// Makes a site in `tree`, which does not exist yet: what wheels bring, no interpreter, nothing relinked.
+pub(super) fn site(
+    tree: &Path,
+    locked: &Locked,
+    wheels: &[Wheel],
+    rules: &Rules,
+    tools: &Tools<'_>,
+) -> Result<(), PipelineError> {
+    let layout = Layout::canonical(locked.sidecar.target.python);
+    install(tree, &layout, locked, wheels, rules, install::Files::Copied, tools, |plan| {
+        plan.without_interpreter();
+        Ok(())
+    })
+}
+
+/// Makes the canonical tree of a site that was copied to `tree`.
+pub(super) fn complete(
+    tree: &Path,
+    locked: &Locked,
+    inputs: &Inputs,
+    bytecode: bool,
+    tools: &Tools<'_>,
+) -> Result<Identity, PipelineError> {
+    let layout = Layout::canonical(inputs.target.python);
+    let mut plan = install::plan(&[], &layout, &BTreeMap::new())?;
+    give_interpreter(tree, &mut plan, inputs)?;
+    install::write(&plan, tree, install::Files::Copied, tools.settings.jobs, tools.reporter)?;
+    finish(tree, &layout, locked, inputs, bytecode, tools)
+}
+
+/// Copies Python into the tree, or leads the tree to it.
+fn give_interpreter(tree: &Path, plan: &mut SitePlan, inputs: &Inputs) -> Result<(), PipelineError> {
+    match inputs.runtime {
+        Runtime::Copied => drop(runtime::copy(inputs, tree)?),
+        Runtime::Referenced => plan.refer_to(&inputs.python, inputs.target.python),
+    }
+    Ok(())
+}
+
 /// Writes the files of `wheels` to the new folder `tree`; `complete` says how it gets its interpreter.
+#[expect(clippy::too_many_arguments, reason = "all of it is the build's; nothing is grouped by nature")]
 fn install(
     tree: &Path,
     layout: &Layout,
     locked: &Locked,
     wheels: &[Wheel],
     rules: &Rules,
+    files: install::Files,
     tools: &Tools<'_>,
     complete: impl FnOnce(&mut SitePlan) -> Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
@@ -50,14 +87,15 @@ fn install(
     staged(reporter, Stage::Install, None, || {
         let mut plan = install::plan(wheels, layout, &locked.project.recipe.install.winners)?;
         complete(&mut plan)?;
-        install::write(&plan, tree, install::Files::Linked, jobs, reporter)?;
+        install::write(&plan, tree, files, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
     })?;
     if rules.is_empty() {
         return Ok(());
     }
     let changed = staged(reporter, Stage::Substitute, None, || follow(tree, rules, layout, tools))?;
-    Ok(install::refresh_records(tree, layout, &recorded(changed), jobs)?)
+    install::refresh_records(tree, layout, &recorded(changed), jobs)?;
+    Ok(())
 }
 
 /// Those of the changed files that a RECORD has.

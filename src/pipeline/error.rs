@@ -47,6 +47,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Substitute(#[from] crate::substitute::SubstituteError),
     #[error(transparent)]
+    References(#[from] crate::references::ReferencesError),
+    #[error(transparent)]
     Runtime(#[from] crate::runtime::RuntimeError),
     #[error(transparent)]
     Relink(#[from] crate::relink::RelinkError),
@@ -160,6 +162,7 @@ macro_rules! delegate {
             Self::Wheel(error) => error.$method(),
             Self::Install(error) => error.$method(),
             Self::Substitute(error) => error.$method(),
+            Self::References(error) => error.$method(),
             Self::Runtime(error) => error.$method(),
             Self::Relink(error) => error.$method(),
             Self::Bytecode(error) => error.$method(),

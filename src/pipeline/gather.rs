@@ -66,7 +66,7 @@ pub(super) fn tree(locked: &Locked, order: &Order, tools: &Tools<'_>) -> Result<
 }
 
 /// Inputs and unpacked wheels. What is compiled is fetched and built while the other wheels still arrive.
-fn everything(
+pub(super) fn everything(
     locked: &Locked,
     source: &InputSource,
     sources: &BTreeMap<String, wheels::Local>,
@@ -104,7 +104,7 @@ fn everything(
 }
 
 /// Inputs that were handed over need not be those that the lock was made with: every wheel must run on them.
-fn check_target(locked: &Locked, inputs: &Inputs) -> Result<(), PipelineError> {
+pub(super) fn check_target(locked: &Locked, inputs: &Inputs) -> Result<(), PipelineError> {
     let tags = Tags::of(&inputs.target);
     for package in &locked.plan.packages {
         let Origin::Wheel(remote) = &package.origin else { continue };
