@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Assembles the ELF corpus of the gates: dynamic ELF files of wheels and Debian packages.
 
-    corpus.py pin            resolve wanted.txt anew and write corpus.tsv (names, versions, SHA-256; no addresses)
+    corpus.py pin [GROUP..]  resolve wanted.txt anew and write corpus.tsv (names, versions, SHA-256; no addresses)
     corpus.py fetch FOLDER   download what corpus.tsv pins, check every hash, unpack the ELF files to FOLDER/control
 
 Needs Python 3.11, pip, and on Debian apt-get and dpkg-deb; no root. Where files come from is pip's and apt's own
@@ -91,29 +91,33 @@ def pin_wheel(group, name):
 
 
 def pin_debian(arch, names):
+    """Every package with all that it depends on. One at a time: some conflict, which unpacking does not mind."""
     with tempfile.TemporaryDirectory() as folder:
         apt = Apt(pathlib.Path(folder), arch)
-        uris = apt.run("apt-get", "install", "--print-uris", "-y", "-q", *names)
-        rows = []
-        for file in re.findall(r"^'[^']+' (\S+)_[a-z0-9]+\.deb ", uris, re.M):
-            name, version = file.split("_", 1)
-            version = version.replace("%3a", ":")
-            shown = apt.run("apt-cache", "show", f"{name}={version}")
-            if re.search(r"^Architecture: all$", shown, re.M):
-                continue
-            rows.append(("deb", arch, name, version, re.search(r"^SHA256: (\w+)$", shown, re.M)[1]))
-        return rows
+        def closure(name):
+            uris = apt.run("apt-get", "install", "--print-uris", "-y", "-q", name)
+            return re.findall(r"^'[^']+' (\S+)_(\S+)_(?!all)[a-z0-9]+\.deb ", uris, re.M)
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            found = sorted({pair for pairs in pool.map(closure, names) for pair in pairs})
+        shown = apt.run("apt-cache", "show", *(f"{name}={version.replace('%3a', ':')}" for name, version in found))
+        field = lambda stanza, key: re.search(rf"^{key}: (\S+)$", stanza, re.M)[1]  # noqa: E731
+        stanzas = [stanza for stanza in shown.split("\n\n") if stanza.strip()]
+        return [("deb", arch, *(field(stanza, key) for key in ("Package", "Version", "SHA256"))) for stanza in stanzas]
 
 
-def pin():
-    rows = []
+def pin(groups):
+    """Resolves the groups named, or all; what corpus.tsv has of others stays."""
+    old = [tuple(line.split("\t")) for line in LOCK.read_text().splitlines()] if LOCK.exists() else []
+    chosen = {key: names for key, names in wanted().items() if not groups or key[1] in groups}
+    rows = [row for row in old if row[:2] not in chosen and row[:2] in wanted()]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for (kind, group), names in wanted().items():
+        for (kind, group), names in chosen.items():
             if kind == "wheel":
                 rows += filter(None, pool.map(lambda name, group=group: pin_wheel(group, name), sorted(names)))
             else:
                 rows += pin_debian(group, names)
-    LOCK.write_text("".join("\t".join(row) + "\n" for row in sorted(set(rows))))
+            LOCK.write_text("".join("\t".join(row) + "\n" for row in sorted(set(rows))))
     print(f"{len(rows)} packages pinned")
 
 
@@ -231,11 +235,11 @@ def fetch(folder):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = arguments.add_subparsers(dest="command", required=True)
-    commands.add_parser("pin")
+    commands.add_parser("pin").add_argument("groups", nargs="*", metavar="GROUP")
     commands.add_parser("fetch").add_argument("folder", type=pathlib.Path)
     options = arguments.parse_args()
     os.environ.pop("PIP_FIND_LINKS", None)
-    pin() if options.command == "pin" else fetch(options.folder.resolve())
+    pin(options.groups) if options.command == "pin" else fetch(options.folder.resolve())
 
 
 main()
