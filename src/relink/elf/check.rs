@@ -137,7 +137,7 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
     let table = loaded(elf.header.e_phoff, table_end);
     rule(table.is_some(), "the program headers are not loaded");
     for segment in elf.program_headers.iter().filter(|segment| segment.p_type == PT_PHDR) {
-        let address = table.map(|load| elf.header.e_phoff - load.p_offset + load.p_vaddr);
+        let address = table.map(|load| (elf.header.e_phoff - load.p_offset).wrapping_add(load.p_vaddr));
         rule(segment.p_offset == elf.header.e_phoff && segment.p_filesz == table_size, "PT_PHDR is not the table");
         rule(address.is_none_or(|address| address == segment.p_vaddr), "PT_PHDR has another address than the table");
     }
@@ -149,7 +149,7 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
             load.p_offset <= segment.p_offset
                 && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz)
         });
-        let agrees = load.is_none_or(|load| segment.p_offset - load.p_offset + load.p_vaddr == segment.p_vaddr);
+        let agrees = load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
         rule(agrees, "a part of the program has another address than its segment");
     }
     broken

@@ -16,6 +16,9 @@ use super::state::Unseen;
 /// The distance from the entry to the pointer that debuggers look for.
 pub(super) const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
+/// Segments must end below it, so that what is computed from their places cannot overflow.
+const ADDRESS_LIMIT: u64 = 1 << 62;
+
 /// Bytes and tables of a file that is being edited.
 pub(super) struct File {
     pub(super) bytes: Vec<u8>,
@@ -119,6 +122,11 @@ impl File {
         }
         if header.e_shnum == 0 && header.e_shoff != 0 {
             return Err(ElfError::Unsupported("it has more sections than its header can count"));
+        }
+        let far = |start: u64, size: u64| start.checked_add(size).is_none_or(|end| end > ADDRESS_LIMIT);
+        let beyond = |load: &ProgramHeader| far(load.p_offset, load.p_filesz) || far(load.p_vaddr, load.p_memsz);
+        if self.segments.iter().any(|segment| segment.p_type == PT_LOAD && beyond(segment)) {
+            return Err(ElfError::Unsupported("its addresses reach the end of memory"));
         }
         Ok(())
     }
@@ -265,7 +273,7 @@ impl File {
                 let Some(inside) = symbol.st_value.checked_sub(old.sh_addr).filter(|&at| at <= old.sh_size) else {
                     continue;
                 };
-                symbol.st_value = address + inside;
+                symbol.st_value = address.wrapping_add(inside);
                 changes.push((table.sh_offset + number as u64 * table.sh_entsize, symbol));
             }
         }
