@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
+use super::store::Store;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::fetch::{self, FetchError, Want};
 use crate::inputs::debian::{self, DebianError};
+use crate::inputs::prefixes::{self, Prefix, PrefixError, Wish};
 use crate::pipeline::{self, Order, PipelineError, Project, Subject, Tools};
 use crate::plan::{Choice, FileId, Roots, Selection};
+use crate::request::PythonVersion;
 use crate::tree::{self, TreeError};
 use crate::verify::{self, Finding, Options, VerifyError};
 
@@ -31,15 +34,21 @@ pub enum Stage {
     Wheel,
     /// The environment.
     Build,
+    /// Fixed-output: what is installed, without an interpreter and without a reference to the store.
+    Site,
+    /// The environment, from a site.
+    Relink,
 }
 
 impl Stage {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 7] = [
         ("fetch", Self::Fetch),
         ("fetch-inputs", Self::FetchInputs),
         ("fetch-file", Self::FetchFile),
         ("wheel", Self::Wheel),
         ("build", Self::Build),
+        ("site", Self::Site),
+        ("relink", Self::Relink),
     ];
 
     /// What the attributes ask for.
@@ -52,7 +61,7 @@ impl Stage {
 
     /// Whether it uses the network, which Nix grants to fixed-output derivations alone.
     pub fn fetches(self) -> bool {
-        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile)
+        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile | Self::Site)
     }
 }
 
@@ -72,6 +81,8 @@ pub enum NixError {
     Tree(#[from] TreeError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
     /// A fetching stage in a derivation without a hash: there is no network.
     #[error("the derivation fetches and has no hash, so that Nix gives it no network")]
     NotFixed {
@@ -87,6 +98,12 @@ pub enum NixError {
         locked: String,
         /// The derivation's.
         system: String,
+    },
+    /// Nothing says where Python comes from.
+    #[error("the derivation has neither `debs` nor `inputs`: nothing gives it Python {}", python.short())]
+    NoInputs {
+        /// The lock's.
+        python: PythonVersion,
     },
     /// The finished tree is not in order.
     #[error("{} wrong with the result:{}", count(.0.len()), lines(.0))]
@@ -137,6 +154,12 @@ impl Explain for NixError {
             Self::Cache(error) => error.hint(),
             Self::Tree(error) => error.hint(),
             Self::Verify(error) => error.hint(),
+            Self::Prefix(error) => error.hint(),
+            Self::NoInputs { python } => Some(format!(
+                "give the attribute `debs` the output of a derivation with stage = \"fetch-inputs\", or `inputs` store \
+                 paths such as [ pkgs.python{} pkgs.stdenv.cc pkgs.libxml2 pkgs.libxml2.dev ]",
+                python.short().to_string().replace('.', "")
+            )),
             Self::NotFixed { key, mode } => Some(format!(
                 "write in the derivation: outputHashMode = \"{mode}\"; outputHashAlgo = \"sha256\"; outputHash = {key};"
             )),
@@ -160,7 +183,8 @@ impl Explain for NixError {
             Self::Pipeline(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
             Self::Verify(error) => error.exit_code(),
-            Self::NotFixed { .. } | Self::System { .. } => ExitCode::Usage,
+            Self::Prefix(error) => error.exit_code(),
+            Self::NoInputs { .. } | Self::NotFixed { .. } | Self::System { .. } => ExitCode::Usage,
             Self::Findings(_) => ExitCode::Finding,
             _ => ExitCode::Failed,
         }
@@ -185,6 +209,7 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
         Stage::FetchFile => one_file(attributes, &out, &tools)?,
         Stage::Wheel => {
             let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, true, &mut tools)?;
             let package = attributes.text("package")?.ok_or(AttributeError::Missing {
                 name: "package",
                 purpose: "it says which package of akb.lock is built",
@@ -194,7 +219,28 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
         }
         Stage::Build => {
             let order = offline(attributes, &out, &mut tools)?;
+            let compiles = pipeline::compiles(&order, &tools)?;
+            give_inputs(attributes, &order, compiles, &mut tools)?;
             pipeline::build(&order, &tools)?;
+            verified(attributes, &out, &tools)?;
+        }
+        Stage::Site => {
+            fixed(attributes, "\"\"; and then the hash that Nix says it got", "recursive")?;
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, true, &mut tools)?;
+            let store = Store { prefix: attributes.store(), folder: attributes.store() };
+            let known = store.list()?;
+            pipeline::site(&order, &store.needles(&known), &tools)?;
+        }
+        Stage::Relink => {
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, false, &mut tools)?;
+            let site = attributes.text("site")?.ok_or(AttributeError::Missing {
+                name: "site",
+                purpose: "it is the output of a derivation with stage = \"site\"",
+                example: "site = \"${site}\";",
+            })?;
+            pipeline::relink(&order, Path::new(&site), &tools)?;
             verified(attributes, &out, &tools)?;
         }
     }
@@ -262,6 +308,29 @@ fn offline(attributes: &Attributes<'_>, out: &Path, tools: &mut Tools<'_>) -> Re
     tools.given.wheels = attributes.paths("wheels")?;
     tools.given.sources = attributes.map("sources")?.into_iter().map(|(name, path)| (name, path.into())).collect();
     Ok(order)
+}
+
+/// Python, compilers and libraries from store paths, where the derivation names them.
+fn give_inputs(
+    attributes: &Attributes<'_>,
+    order: &Order,
+    compiles: bool,
+    tools: &mut Tools<'_>,
+) -> Result<(), NixError> {
+    let paths = attributes.paths("inputs")?;
+    let Some(sidecar) = Project::open(order)?.sidecar else { return Ok(()) };
+    if paths.is_empty() {
+        if sidecar.inputs.is_none() || attributes.list("debs")?.is_empty() {
+            return Err(NixError::NoInputs { python: sidecar.target.python });
+        }
+        return Ok(());
+    }
+    // A store path never holds anything else, so its name is its identity.
+    let prefixes: Vec<Prefix> = paths.into_iter().map(Prefix::named).collect();
+    let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
+    tools.given.outside = vec![attributes.store()];
+    tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);
+    Ok(())
 }
 
 fn check_system(attributes: &Attributes<'_>, order: &Order) -> Result<(), NixError> {

@@ -12,15 +12,7 @@ use crate::wheel::Built;
 /// `out`, with a record of what it was built from. What it needs to be built is taken from [`super::Given`] or built
 /// too; nothing else of the lock is looked at.
 pub fn wheel(order: &Order, package: &str, out: &Path, tools: &Tools<'_>) -> Result<Built, PipelineError> {
-    let project = Project::open(order)?;
-    let Some(sidecar) = project.sidecar.clone() else {
-        return Err(PipelineError::NotLocked { path: project.sidecar_path });
-    };
-    let plan = match &project.uv {
-        Some(_) => locking::plan_of(&project, &sidecar)?,
-        None => sidecar.partial_plan(),
-    };
-    let locked = Locked { project, plan, sidecar, recorded: None };
+    let locked = open(order)?;
     let entry = find(&locked.sidecar, package)?;
     let mut locals = wheels::local_sources(&locked.plan.packages, &locked.project.folder)?;
     locals.retain(|name, _| *name == entry.name);
@@ -38,6 +30,27 @@ pub fn wheel(order: &Order, package: &str, out: &Path, tools: &Tools<'_>) -> Res
     let built = built.remove(&id).ok_or_else(|| no_such_build(&locked.sidecar, package))?;
     prebuilt::write(&built, &id, origins.key(entry)?, out)?;
     Ok(built)
+}
+
+/// Whether a build of `order` compiles anything, now that some wheels are given.
+pub fn compiles(order: &Order, tools: &Tools<'_>) -> Result<bool, PipelineError> {
+    let locked = open(order)?;
+    let locals = wheels::local_sources(&locked.plan.packages, &locked.project.folder)?;
+    let there = prebuilt::open(&tools.given.wheels, &locked, &locals)?;
+    Ok(!prebuilt::needed(&locked.sidecar, locked.sidecar.packages.iter(), &there).is_empty())
+}
+
+/// The lock of `order` and as much of its plan as it tells.
+fn open(order: &Order) -> Result<Locked, PipelineError> {
+    let project = Project::open(order)?;
+    let Some(sidecar) = project.sidecar.clone() else {
+        return Err(PipelineError::NotLocked { path: project.sidecar_path });
+    };
+    let plan = match &project.uv {
+        Some(_) => locking::plan_of(&project, &sidecar)?,
+        None => sidecar.partial_plan(),
+    };
+    Ok(Locked { project, plan, sidecar, recorded: None })
 }
 
 fn find<'a>(sidecar: &'a Sidecar, package: &str) -> Result<&'a Entry, PipelineError> {
