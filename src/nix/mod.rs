@@ -5,6 +5,7 @@
 
 pub mod attributes;
 pub mod log;
+pub mod propagated;
 pub mod stages;
 pub mod store;
 
