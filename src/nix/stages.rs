@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
+use super::propagated::{self, PropagatedError};
 use super::store::Store;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
@@ -83,6 +84,8 @@ pub enum NixError {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    #[error(transparent)]
+    Propagated(#[from] PropagatedError),
     /// A fetching stage in a derivation without a hash: there is no network.
     #[error("the derivation fetches and has no hash, so that Nix gives it no network")]
     NotFixed {
@@ -155,6 +158,7 @@ impl Explain for NixError {
             Self::Tree(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Prefix(error) => error.hint(),
+            Self::Propagated(error) => error.hint(),
             Self::NoInputs { python } => Some(format!(
                 "give the attribute `debs` the output of a derivation with stage = \"fetch-inputs\", or `inputs` store \
                  paths such as [ pkgs.python{} pkgs.stdenv.cc pkgs.libxml2 pkgs.libxml2.dev ]",
@@ -172,6 +176,7 @@ impl Explain for NixError {
     fn output(&self) -> Option<&str> {
         match self {
             Self::Pipeline(error) => error.output(),
+            Self::Prefix(error) => error.output(),
             Self::Verify(error) => error.output(),
             _ => None,
         }
@@ -317,7 +322,7 @@ fn give_inputs(
     compiles: bool,
     tools: &mut Tools<'_>,
 ) -> Result<(), NixError> {
-    let paths = attributes.paths("inputs")?;
+    let paths = propagated::closure(&attributes.paths("inputs")?)?;
     let Some(sidecar) = Project::open(order)?.sidecar else { return Ok(()) };
     if paths.is_empty() {
         if sidecar.inputs.is_none() || attributes.list("debs")?.is_empty() {
