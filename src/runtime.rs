@@ -162,6 +162,9 @@ mod tests {
             libraries: vec![],
             pkg_config: vec![],
             interpreter: "/usr/lib64/ld.so".into(),
+            runtime: crate::inputs::Runtime::Copied,
+            tools: std::collections::BTreeMap::new(),
+            env: std::collections::BTreeMap::new(),
         }
     }
 

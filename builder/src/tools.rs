@@ -6,7 +6,7 @@ use akb::cache::Cache;
 use akb::index::Indexes;
 use akb::inputs::debian::{self, Archive, Keyring, Trust, address};
 use akb::net::{Net, NetConfig};
-use akb::pipeline::{Order, Subject, Tools};
+use akb::pipeline::{Given, Order, Subject, Tools};
 use akb::recipe::Provider;
 use akb::request::PythonVersion;
 
@@ -35,6 +35,9 @@ pub(crate) struct SourceArgs {
     /// OpenPGP keys whose signature of the archive counts [default: Debian's, compiled in]
     #[arg(long, value_name = "FILE", help_heading = "Sources")]
     keyring: Option<PathBuf>,
+    /// Roots beside those of the environment.
+    #[arg(skip)]
+    certificates: Option<PathBuf>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,11 @@ pub(crate) struct Workbench<'a> {
 }
 
 impl SourceArgs {
+    /// What a derivation says of where packages come from.
+    pub(crate) fn for_nix(indexes: Vec<String>, debian_mirror: Option<String>, certificates: Option<PathBuf>) -> Self {
+        Self { indexes, debian_mirror, certificates, ..Self::default() }
+    }
+
     /// The provider that the user named.
     pub(crate) fn provider(&self) -> Option<Provider> {
         self.inputs.map(|provider| match provider {
@@ -100,7 +108,9 @@ impl SourceArgs {
         let env = |name: &str| cx.env(name);
         let home = cx.home();
         let cache = Cache::open(&cx.settings.cache)?;
-        let net = Net::new(NetConfig::from_env(&env, home.as_deref()), cx.reporter())?;
+        let mut config = NetConfig::from_env(&env, home.as_deref());
+        config.certificates.extend(self.certificates.clone().map(|path| ("caBundle".to_owned(), path)));
+        let net = Net::new(config, cx.reporter())?;
         let indexes = Indexes::configured(&self.indexes, &env, home.as_deref(), cx.reporter())?;
         let keyring = match &self.keyring {
             Some(path) => std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?,
@@ -136,6 +146,7 @@ impl Workbench<'_> {
             },
             trust: Trust { keyring: &self.keyring, now: self.cx.now(), strict: self.strict },
             host_path: self.cx.env("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+            given: Given::default(),
             reporter: self.cx.reporter(),
         }
     }
@@ -152,6 +163,7 @@ impl SubjectArgs {
             provider: self.sources.provider(),
             suite: self.sources.suite.clone(),
             recipe: self.recipe.as_deref().map(absolute).transpose()?,
+            lock: None,
             locked,
             bytecode,
         })

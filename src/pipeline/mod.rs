@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cache::Cache;
 use crate::digest::Sha256;
 use crate::index::Indexes;
-use crate::inputs::debian;
+use crate::inputs::{Inputs, debian};
 use crate::lock::sidecar::Sidecar;
 use crate::net::Net;
 use crate::place::{self, Identity, Receipt};
@@ -20,13 +20,18 @@ use crate::request::{PythonVersion, Settings};
 
 mod assemble;
 mod error;
+mod files;
 mod gather;
 mod locking;
+mod prebuilt;
+mod single;
 mod subject;
 mod wheels;
 
 pub use error::PipelineError;
+pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
+pub use single::{compiles, wheel};
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.
@@ -45,8 +50,23 @@ pub struct Tools<'a> {
     pub trust: debian::Trust<'a>,
     /// Folders of programs of this machine, for the provider `host`.
     pub host_path: Vec<PathBuf>,
+    /// What is at hand already.
+    pub given: Given,
     /// Told what happens.
     pub reporter: &'a dyn Reporter,
+}
+
+/// What is taken instead of being fetched or built.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Python, compilers and libraries.
+    pub inputs: Option<Inputs>,
+    /// Folders that the result may refer to, for inputs that stay where they are.
+    pub outside: Vec<PathBuf>,
+    /// Folders that [`wheel`](fn@wheel) made.
+    pub wheels: Vec<PathBuf>,
+    /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.
+    pub sources: BTreeMap<String, PathBuf>,
 }
 
 /// What is to be built, and where it goes.
@@ -66,6 +86,8 @@ pub struct Order {
     pub suite: Option<String>,
     /// A recipe instead of the project's own.
     pub recipe: Option<PathBuf>,
+    /// A sidecar lock instead of the project's own.
+    pub lock: Option<PathBuf>,
     /// Whether the locks must do: nothing is resolved anew.
     pub locked: bool,
     /// Whether Python sources are compiled to bytecode.
@@ -124,6 +146,7 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         inputs: tree.inputs.clone(),
         skip_import: skip_import(&locked.project.recipe),
         ignore_missing: locked.project.recipe.relink.ignore.clone(),
+        outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {
         let jobs = tools.settings.jobs;

@@ -56,6 +56,9 @@ pub struct Receipt {
     pub skip_import: BTreeMap<String, String>,
     /// Sonames that may be missing.
     pub ignore_missing: Vec<String>,
+    /// Folders outside of the tree that it may refer to; none for a tree that brings everything along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<PathBuf>,
 }
 
 /// The identity of a tree.

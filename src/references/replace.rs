@@ -92,7 +92,7 @@ pub fn replace(
         return Err(ReferencesError::Refused { tree: tree.to_owned(), found: refused });
     }
     for unread in &scanned.unread {
-        reporter.warn(format!("{} was not looked into: {}", unread.path.display(), unread.reason), None);
+        reporter.warn(unread.to_string(), None);
     }
     let mut jobs_by_path: BTreeMap<&Path, Task> = BTreeMap::new();
     for found in &forbidden {

@@ -196,7 +196,14 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
 }
 
 fn elf(tree: &Path, receipt: &Receipt, options: Options, report: &mut Report) -> Result<(), VerifyError> {
-    let outcome = relink::check(tree, &receipt.prefix, &receipt.ignore_missing, options.jobs)?;
+    let interpreter = if receipt.outside.is_empty() { None } else { relink::interpreter_of(&tree.join("bin/python"))? };
+    let premises = relink::Premises {
+        prefix: &receipt.prefix,
+        ignore: &receipt.ignore_missing,
+        interpreter: interpreter.as_deref(),
+        outside: &receipt.outside,
+    };
+    let outcome = relink::check(tree, &premises, options.jobs)?;
     report.looked.insert(Check::Elf, format!("{} ELF files", outcome.files));
     report.findings.extend(outcome.findings.into_iter().map(|finding| Finding {
         check: Check::Elf,

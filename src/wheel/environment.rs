@@ -8,7 +8,7 @@ use super::error::At as _;
 use super::{Id, WheelError, backend};
 use crate::digest::Sha256;
 use crate::inputs::Inputs;
-use crate::install::{self, Content, Layout, Placed};
+use crate::install::{self, Layout};
 use crate::report::Silent;
 use crate::unpack::{self, Limits};
 
@@ -49,26 +49,8 @@ pub(super) fn make(
     let layout = Layout { python: inputs.target.python, prefix: backend::ENV.to_owned() };
     let mut site =
         install::plan(&wheels, &layout, &BTreeMap::default()).map_err(|error| refused(&all(), error.to_string()))?;
-    link_to_inputs(&mut site, inputs);
+    site.refer_to(&inputs.python, inputs.target.python);
     install::write(&site, dest, install::Files::Copied, std::num::NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;
     fs::remove_dir_all(scratch).at("remove", scratch)
-}
-
-/// An installed tree has its interpreter inside; here it is that of the inputs.
-fn link_to_inputs(site: &mut install::SitePlan, inputs: &Inputs) {
-    let python = inputs.python.to_string_lossy().into_owned();
-    for target in site.links.values_mut() {
-        target.clone_from(&python);
-    }
-    let home = inputs.python.parent().unwrap_or(Path::new("/")).display();
-    let text = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", inputs.target.python);
-    let placed = Placed {
-        package: "akb".to_owned(),
-        sha256: Sha256::of(text.as_bytes()),
-        size: text.len() as u64,
-        content: Content::Bytes(text.into_bytes()),
-        executable: false,
-    };
-    site.files.insert("pyvenv.cfg".to_owned(), placed);
 }

@@ -6,12 +6,15 @@ mod fetch;
 mod inputs;
 mod install;
 mod lock;
+pub(crate) mod nix_build;
 mod place;
 pub(crate) mod plan;
+mod references;
 mod relink;
 mod unpack;
 mod verify;
 mod wheel;
+mod why;
 
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
@@ -43,6 +46,9 @@ pub(crate) enum Command {
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    References(references::Args),
+    Why(why::Args),
+    NixBuild(nix_build::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -61,6 +67,9 @@ impl Command {
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::References(args) => references::run(args, cx),
+            Self::Why(args) => why::run(args, cx),
+            Self::NixBuild(args) => nix_build::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
         }
