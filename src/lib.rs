@@ -12,6 +12,7 @@
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
+//! | what a tree names, and what it does not need | [`references`], [`strip`] |
 //! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
 //! | all of it, top to bottom | [`pipeline`] |
@@ -39,7 +40,9 @@ pub mod relink;
 pub mod report;
 pub mod request;
 pub mod runtime;
+mod rewrite;
 pub mod sandbox;
+pub mod strip;
 pub mod tree;
 pub mod unpack;
 pub mod vendored;

@@ -11,6 +11,7 @@ mod place;
 pub(crate) mod plan;
 mod references;
 mod relink;
+mod strip;
 mod unpack;
 mod verify;
 mod wheel;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    Strip(strip::Args),
     References(references::Args),
     Why(why::Args),
     NixBuild(nix_build::Args),
@@ -67,6 +69,7 @@ impl Command {
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::Strip(args) => strip::run(args, cx),
             Self::References(args) => references::run(args, cx),
             Self::Why(args) => why::run(args, cx),
             Self::NixBuild(args) => nix_build::run(args, cx),
