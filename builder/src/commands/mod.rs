@@ -9,10 +9,13 @@ mod lock;
 pub(crate) mod nix_build;
 mod place;
 pub(crate) mod plan;
+mod references;
 mod relink;
+mod strip;
 mod unpack;
 mod verify;
 mod wheel;
+mod why;
 
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
@@ -44,6 +47,9 @@ pub(crate) enum Command {
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    Strip(strip::Args),
+    References(references::Args),
+    Why(why::Args),
     NixBuild(nix_build::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -63,6 +69,9 @@ impl Command {
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::Strip(args) => strip::run(args, cx),
+            Self::References(args) => references::run(args, cx),
+            Self::Why(args) => why::run(args, cx),
             Self::NixBuild(args) => nix_build::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
