@@ -18,7 +18,8 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     if before.is_none() {
         let _ = writeln!(out, "diff --git {old} {new}\nnew file mode {mode}");
     } else if let Some(executable) = change.executable {
-        let _ = writeln!(out, "# {}: {}", &new[2..], if executable { "made executable" } else { "made a plain file" });
+        let was = if executable { "100644" } else { "100755" };
+        let _ = writeln!(out, "diff --git {old} {new}\nold mode {was}\nnew mode {mode}");
     }
     let before = before.unwrap_or_default();
     if is_binary(before) || is_binary(&change.after.bytes) {
