@@ -29,7 +29,7 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     // Only a line feed ends a line, as `patch` sees it.
     let lines = |bytes| <[u8]>::split_inclusive(bytes, |byte| *byte == b'\n').collect::<Vec<&[u8]>>();
     let (before, after) = (lines(before), lines(&change.after.bytes));
-    let diff = TextDiff::from_slices(&before, &after);
+    let diff = TextDiff::configure().newline_terminated(true).diff_slices(&before, &after);
     let _ = diff.unified_diff().header(old_header, &new).to_writer(&mut *out);
 }
 

@@ -72,9 +72,20 @@ fn literal_rules_replace_every_occurrence() {
         files = ["etc/*"]
         replace = "/usr/bin/x"
         with = "{runtime}/bin/x"
-    "#), @r###"
+    "#), @r#"
+    diff --git a/akb-spots b/akb-spots
+    new file mode 100644
     --- /dev/null
-    "###);
+    +++ b/akb-spots
+    @@ -0,0 +1 @@
+    +0,19 etc/a
+    --- a/etc/a
+    +++ b/etc/a
+    @@ -1,2 +1,2 @@
+    -/usr/bin/x /usr/bin/x
+    +/akb/runtime/bin/x /akb/runtime/bin/x
+     keep
+    "#);
 }
 
 #[test]
@@ -85,8 +96,19 @@ fn a_pattern_has_groups_and_a_count() {
             "[[substitute]]\nfiles = [\"etc/a\"]\npattern = '(?m)^(?<key>\\w+) = (\\d+)$'\nwith = '{{key}}: \"{{2}}\"'\ncount = {count}\n"
         )
     };
-    insta::assert_snapshot!(wrong(tree.path(), &rules(3)), @"");
-    insta::assert_snapshot!(diff(tree.path(), &rules(2)), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &rules(3)), @r#"
+    rule 1 (pattern "(?m)^(?<key>\\w+) = (\\d+)$"): expected 3 matches, found 2: etc/a:1, etc/a:2
+    write count = 2 if all of them are meant
+    "#);
+    insta::assert_snapshot!(diff(tree.path(), &rules(2)), @r#"
+    --- a/etc/a
+    +++ b/etc/a
+    @@ -1,2 +1,2 @@
+    -a = 1
+    -b = 22
+    +a: "1"
+    +b: "22"
+    "#);
 }
 
 #[test]
@@ -106,7 +128,20 @@ fn nothing_matches_and_the_nearest_line_is_shown() {
         files = ["{SITE}/b.py"]
         pattern = "Y = 2"
         with = "x"
-    "#)), @"");
+    "#)), @r#"
+    3 substitutions cannot be made; nothing was written
+    rule 1 (replace "/usr/bin/xmlsec1"): no file is `lib/python3.14/site-packages/c.py`
+    rule 1 (replace "/usr/bin/xmlsec1"): "/usr/bin/xmlsec1" is in none of the 2 files of `lib/python3.14/site-packages/*.py`; the nearest line is lib/python3.14/site-packages/a.py:2
+        expected  /usr/bin/xmlsec1
+        found     X = "/usr/local/bin/xmlsec1"
+                       ~~~~~^^^^^^~~~~~~~~~~~
+    rule 2 (pattern "Y = 2"): the pattern is not in `lib/python3.14/site-packages/b.py`; the nearest line is lib/python3.14/site-packages/b.py:1
+        expected  Y = 2
+        found     Y = 1
+                  ~~~~^
+    did you mean `lib/python3.14/site-packages/a.py`?
+    correct the rule, or write mode = "warn" in it if it may match nothing
+    "#);
     let warn = format!("[[substitute]]\nfiles = [\"{SITE}/b.py\"]\nreplace = \"Z\"\nwith = \"\"\nmode = \"warn\"\n");
     let plan = planned(tree.path(), &warn).unwrap();
     assert_eq!(plan.report.warnings.len(), 1);
@@ -127,7 +162,10 @@ fn rules_that_want_the_same_bytes_are_both_named() {
         files = ["etc/*"]
         pattern = "thr.."
         with = ""
-    "#), @"");
+    "#), @r#"
+    rule 2 (pattern "thr.."): etc/a:2: rule 1 (replace "two three") changes the same bytes
+    make one rule of the two, or narrow the `files` of one
+    "#);
 }
 
 #[test]
@@ -138,9 +176,32 @@ fn variables_are_all_found_and_unknown_ones_stay_or_fail() {
         files = ["etc/a"]
         variables = { version = "1", bin = "{prefix}/bin" }
     "#;
-    insta::assert_snapshot!(wrong(tree.path(), &format!("{rules}unknown = \"fail\"")), @"");
-    insta::assert_snapshot!(wrong(tree.path(), &rules.replace("version =", "versoin =")), @"");
-    insta::assert_snapshot!(diff(tree.path(), rules), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &format!("{rules}unknown = \"fail\"")), @r#"
+    rule 1 (variables): etc/a:2: @other@ has no value
+    add other = "…" to `variables`, or write unknown = "leave"
+    "#);
+    insta::assert_snapshot!(wrong(tree.path(), &rules.replace("version =", "versoin =")), @r#"
+    rule 1 (variables): @versoin@ is not in `etc/a`; the nearest line is etc/a:1
+        expected  @versoin@
+        found     me@example.org@version@x
+                                ~~~~~^^~~
+    correct the rule, or write mode = "warn" in it if it may match nothing
+    "#);
+    insta::assert_snapshot!(diff(tree.path(), rules), @r#"
+    diff --git a/akb-spots b/akb-spots
+    new file mode 100644
+    --- /dev/null
+    +++ b/akb-spots
+    @@ -0,0 +1 @@
+    +17 etc/a
+    --- a/etc/a
+    +++ b/etc/a
+    @@ -1,2 +1,2 @@
+    -me@example.org@version@x
+    -@bin@/@other@ @no name@
+    +me@example.org1x
+    +/akb/bin/@other@ @no name@
+    "#);
 }
 
 #[test]
@@ -160,8 +221,38 @@ fn shebangs_name_the_trees_own_programs() {
     ]);
     let rules = format!("[[substitute]]\nfiles = [\"bin/*\", \"{SITE}/**\"]\nshebangs = true\nmode = \"quiet\"\n");
     let plan = planned(tree.path(), &rules).unwrap();
-    insta::assert_snapshot!(plan.report.notes.join("\n"), @"");
-    insta::assert_snapshot!(diff(tree.path(), &rules), @"");
+    insta::assert_snapshot!(plan.report.notes.join("\n"), @r#"
+    bin/old stays with python2: the tree has none
+    bin/python stays with x: the tree has none
+    bin/sh stays with sh: the tree has none
+    lib/python3.14/site-packages/a/cli.py keeps its #! line: it is compiled to bytecode
+    "#);
+    insta::assert_snapshot!(diff(tree.path(), &rules), @r#"
+    diff --git a/akb-spots b/akb-spots
+    new file mode 100644
+    --- /dev/null
+    +++ b/akb-spots
+    @@ -0,0 +1,3 @@
+    +2 bin/one
+    +2 bin/three
+    +2 bin/two
+    --- a/bin/one
+    +++ b/bin/one
+    @@ -1,2 +1,2 @@
+    -#!/usr/bin/env python3
+    +#!/akb/bin/python
+     import a
+    --- a/bin/three
+    +++ b/bin/three
+    @@ -1 +1 @@
+    -#!/usr/bin/env -S node --x
+    +#!/akb/runtime/bin/node --x
+    --- a/bin/two
+    +++ b/bin/two
+    @@ -1 +1 @@
+    -#! /usr/local/bin/python3.14 -u
+    +#!/akb/bin/python -u
+    "#);
     // `place` finds `#!` lines of programs by itself, but a list that has them does no harm.
     let texts = place::texts::parse(&fs::read(tree.path().join(place::SPOTS)).unwrap()).unwrap();
     assert_eq!(texts[Path::new("bin/one")], [2]);
@@ -183,11 +274,46 @@ fn whole_files_are_replaced_or_made() {
         source = "patches/x"
         new = true
     "#;
-    insta::assert_snapshot!(diff(tree.path(), rules), @"");
+    insta::assert_snapshot!(diff(tree.path(), rules), @r#"
+    diff --git a/akb-spots b/akb-spots
+    new file mode 100644
+    --- /dev/null
+    +++ b/akb-spots
+    @@ -0,0 +1 @@
+    +4 etc/a
+    diff --git a/etc/a b/etc/a
+    old mode 100644
+    new mode 100755
+    --- a/etc/a
+    +++ b/etc/a
+    @@ -1 +1 @@
+    -old
+    +new /akb
+    --- a/lib/python3.14/site-packages/Some_Pkg-1.0.dist-info/RECORD
+    +++ b/lib/python3.14/site-packages/Some_Pkg-1.0.dist-info/RECORD
+    @@ -1 +1,2 @@
+     Some_Pkg-1.0.dist-info/RECORD,,
+    +made/y.txt,sha256=xHC-4oepJw5hyMP0dbxkM6ZRe7oVKpAnh6uMUoJyj_U,9
+    diff --git a/lib/python3.14/site-packages/made/y.txt b/lib/python3.14/site-packages/made/y.txt
+    new file mode 100644
+    --- /dev/null
+    +++ b/lib/python3.14/site-packages/made/y.txt
+    @@ -0,0 +1 @@
+    +{prefix}
+    "#);
     assert_eq!(fs::metadata(tree.path().join("etc/a")).unwrap().permissions().mode() & 0o777, 0o755);
-    insta::assert_snapshot!(wrong(tree.path(), rules), @"");
+    insta::assert_snapshot!(wrong(tree.path(), rules), @r#"
+    2 substitutions cannot be made; nothing was written
+    rule 1 (contents of "etc/a"): the tree was substituted before: it has an akb-spots
+    rule 2 (source "patches/x"): lib/python3.14/site-packages/made/y.txt cannot be a new file: something is there
+    make the tree anew, and follow all rules at once
+    leave `new` out to replace its contents, or name another path
+    "#);
     let unowned = format!("[[substitute]]\nfiles = [\"{SITE}/x\"]\ncontents = \"\"\nnew = true\n");
-    insta::assert_snapshot!(wrong(tree.path(), &unowned), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &unowned), @r#"
+    rule 1 (contents of "lib/python3.14/site-packages/x"): lib/python3.14/site-packages/x would be in no RECORD
+    write package = "NAME" in the rule: whose file it is
+    "#);
 }
 
 #[test]
@@ -196,8 +322,14 @@ fn binary_files_change_by_equal_length_only() {
     let rules = |with: &str, binary: bool| {
         format!("[[substitute]]\nfiles = [\"lib/*\"]\nreplace = \"/usr/lib/a\"\nwith = \"{with}\"\nbinary = {binary}\n")
     };
-    insta::assert_snapshot!(wrong(tree.path(), &rules("/xxx/lib/a", false)), @"");
-    insta::assert_snapshot!(wrong(tree.path(), &rules("/xxx/lib", true)), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &rules("/xxx/lib/a", false)), @r#"
+    rule 1 (replace "/usr/lib/a"): lib/x.so is a binary file
+    write binary = true in the rule, with a replacement of the same length, or narrow its `files`
+    "#);
+    insta::assert_snapshot!(wrong(tree.path(), &rules("/xxx/lib", true)), @r#"
+    rule 1 (replace "/usr/lib/a"): lib/x.so: expected a replacement of 10 bytes, found one of 8
+    fill the replacement up to the same length
+    "#);
     assert_eq!(diff(tree.path(), &rules("/xxx/lib/a", true)).matches("Binary files").count(), 1);
 }
 
@@ -207,11 +339,20 @@ fn links_and_files_of_akb_are_refused() {
     symlink("a", tree.path().join("etc/l")).unwrap();
     symlink("/etc", tree.path().join("out")).unwrap();
     let rules = |file: &str| format!("[[substitute]]\nfiles = [\"{file}\"]\nreplace = \"x\"\nwith = \"y\"\n");
-    insta::assert_snapshot!(wrong(tree.path(), &rules("etc/l")), @"");
-    insta::assert_snapshot!(wrong(tree.path(), &rules("pyvenv.cfg")), @"");
-    insta::assert_snapshot!(wrong(tree.path(), &rules("out/passwd")), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &rules("etc/l")), @r#"
+    rule 1 (replace "x"): etc/l is a link to a
+    name the file itself (a)
+    "#);
+    insta::assert_snapshot!(wrong(tree.path(), &rules("pyvenv.cfg")), @r#"
+    rule 1 (replace "x"): pyvenv.cfg is written by akb itself
+    take it out of `files`
+    "#);
+    insta::assert_snapshot!(wrong(tree.path(), &rules("out/passwd")), @r#"rule 1 (replace "x"): no file is `out/passwd`"#);
     let made = "[[substitute]]\nfiles = [\"out/x\"]\ncontents = \"\"\nnew = true\n";
-    insta::assert_snapshot!(wrong(tree.path(), made), @"");
+    insta::assert_snapshot!(wrong(tree.path(), made), @r#"
+    rule 1 (contents of "out/x"): out cannot be a new file: something is there
+    leave `new` out to replace its contents, or name another path
+    "#);
     assert_eq!(diff(tree.path(), &rules("**")).matches("+++").count(), 1);
 }
 
@@ -220,7 +361,10 @@ fn a_compiled_source_does_not_say_where_the_tree_is() {
     let tree = tree(&[("lib/python3.14/site-packages/a.py", "X = \"/usr/bin/x\"\n")]);
     let rules =
         |with: &str| format!("[[substitute]]\nfiles = [\"{SITE}/a.py\"]\nreplace = '\"/usr/bin/x\"'\nwith = {with}\n");
-    insta::assert_snapshot!(wrong(tree.path(), &rules("'\"{runtime}/bin/x\"'")), @"");
+    insta::assert_snapshot!(wrong(tree.path(), &rules("'\"{runtime}/bin/x\"'")), @r#"
+    rule 1 (replace "\"/usr/bin/x\""): lib/python3.14/site-packages/a.py is compiled to bytecode, which must be the same in every folder: it cannot say where the tree is
+    write an expression that asks Python, such as with = "(__import__('sys').prefix + '/runtime/bin/x')" in place of the whole quoted text
+    "#);
     let asked = "\"(__import__('sys').prefix + '/runtime/bin/x')\"";
     assert!(diff(tree.path(), &rules(asked)).contains("+X = (__import__('sys').prefix + '/runtime/bin/x')\n"));
 }
@@ -309,7 +453,41 @@ fn wrong_tables_say_what_would_be_right() {
     ]
     .map(message)
     .into();
-    insta::assert_snapshot!(all.join("\n"), @"");
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    akb.toml: substitute 1: kind: expected exactly one of replace, pattern, variables, shebangs, contents, source, at, found ``
+
+    akb.toml: substitute 1: kind: expected exactly one of replace, pattern, variables, shebangs, contents, source, at, found `replace, pattern`
+
+    akb.toml: substitute 1: with: expected the new text, found ``
+    write with = "" to take the text out
+    akb.toml: substitute 1: with: expected a text, found `1`
+    write with = "1"
+    akb.toml: substitute 1: replace: expected a text that is not empty, found ``
+
+    akb.toml: substitute 1: files: expected a relative path without `.` and `..`, found `../a`
+
+    akb.toml: substitute 1: files: expected at least one path in the tree, such as "bin/*", found `[]`
+
+    akb.toml: substitute 1: with: expected one of {prefix}, {site}, {runtime}, {python}, {version}, {up} or {inputs.NAME}, found `{prefx}`
+    did you mean {prefix}? If it is meant as it stands, write literal = true
+    akb.toml: substitute 1: pattern: expected a regular expression (syntax of Rust's regex), found `(`
+    regex parse error:
+        (
+        ^
+    error: unclosed group
+    akb.toml: substitute 1: unknown: expected none beside `replace`, found `unknown`
+
+    akb.toml: substitute 1: count: expected no `mode` beside it: the rule must match just so often, found `both`
+
+    akb.toml: substitute 1: files: expected names that all end with .json, .yaml or .toml, found `a`
+    write format = "json", "yaml" or "toml"
+    akb.toml: substitute 1: files: expected the path of a new file, found `a*`
+
+    akb.toml: substitute 1: variables: expected names of letters, digits, `_`, `-` and `'` that begin with a letter or `_`, found `a b`
+
+    akb.toml:3: unknown field `replase`, expected one of `package`, `files`, `replace`, `pattern`, `variables`, `shebangs`, `contents`, `source`, `at`, `with`, `was`, `format`, `mode`, `count`, `binary`, `literal`, `unknown`, `new`, `executable`
+    did you mean `replace`?
+    "#);
 }
 
 #[test]

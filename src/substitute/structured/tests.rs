@@ -42,13 +42,19 @@ fn text(text: &str) -> Scalar {
 fn json_keeps_its_form() {
     let file = "{ \"a\" : [1, {\"b\":\"old\\n\"} ],\n\t\"ä\":null}\n";
     let at = vec![name("a"), Key::Index(1), name("b")];
-    insta::assert_snapshot!(set(Format::Json, file, at.clone(), text("{prefix}/\"x\""), None).unwrap(), @"");
-    insta::assert_snapshot!(set(Format::Json, file, vec![name("ä")], Scalar::Boolean(true), None).unwrap(), @"");
+    insta::assert_snapshot!(set(Format::Json, file, at.clone(), text("{prefix}/\"x\""), None).unwrap(), @r#"
+    { "a" : [1, {"b":"/akb/\"x\""} ],
+    	"ä":null}
+    "#);
+    insta::assert_snapshot!(set(Format::Json, file, vec![name("ä")], Scalar::Boolean(true), None).unwrap(), @r#"
+    { "a" : [1, {"b":"old\n"} ],
+    	"ä":true}
+    "#);
     let wrong = |at: Vec<Key>, was| set(Format::Json, file, at, text("x"), was).unwrap_err().to_string();
-    insta::assert_snapshot!(wrong(at, Some(text("other"))), @"");
-    insta::assert_snapshot!(wrong(vec![name("a")], None), @"");
-    insta::assert_snapshot!(wrong(vec![name("a"), Key::Index(2)], None), @"");
-    insta::assert_snapshot!(wrong(vec![name("b")], None), @"");
+    insta::assert_snapshot!(wrong(at, Some(text("other"))), @r#"f:1: expected "other", found "old\n""#);
+    insta::assert_snapshot!(wrong(vec![name("a")], None), @"f:1: expected a plain value, found a list");
+    insta::assert_snapshot!(wrong(vec![name("a"), Key::Index(2)], None), @r#"f: "a" has no item 2"#);
+    insta::assert_snapshot!(wrong(vec![name("b")], None), @r#"f: the file has no key "b""#);
 }
 
 #[test]
@@ -74,7 +80,17 @@ fn json_that_two_readers_could_understand_differently_is_refused() {
 fn toml_keeps_its_form() {
     let file = "# head\n[tool.x] # why\npath = '/old'   # here\nn = 1_000\nlist = [ {k = \"v\"}, ]\nwhen = 2020-01-01\n\n[[many]]\na.b = true\n";
     let at = |keys: &[&str]| [name("tool"), name("x")].into_iter().chain(keys.iter().map(|key| name(key))).collect();
-    insta::assert_snapshot!(set(Format::Toml, file, at(&["path"]), text("{prefix}/x"), Some(text("/old"))).unwrap(), @"");
+    insta::assert_snapshot!(set(Format::Toml, file, at(&["path"]), text("{prefix}/x"), Some(text("/old"))).unwrap(), @r#"
+    # head
+    [tool.x] # why
+    path = '/akb/x'   # here
+    n = 1_000
+    list = [ {k = "v"}, ]
+    when = 2020-01-01
+
+    [[many]]
+    a.b = true
+    "#);
     let changed =
         set(Format::Toml, file, at(&["n"]), Scalar::Float(Decimal("2.5".into())), Some(Scalar::Integer(1000)));
     assert_eq!(changed.unwrap(), file.replace("1_000", "2.5"));
@@ -83,7 +99,7 @@ fn toml_keeps_its_form() {
     let dotted = vec![name("many"), Key::Index(0), name("a"), name("b")];
     assert_eq!(set(Format::Toml, file, dotted, Scalar::Boolean(false), None).unwrap(), file.replace("true", "false"));
     assert!(set(Format::Toml, file, at(&["when"]), text("x"), None).is_err());
-    insta::assert_snapshot!(set(Format::Toml, "a = \n", vec![name("a")], text("x"), None).unwrap_err(), @"");
+    insta::assert_snapshot!(set(Format::Toml, "a = \n", vec![name("a")], text("x"), None).unwrap_err(), @"f:1: is not TOML: string values must be quoted, expected literal string");
 }
 
 #[test]
