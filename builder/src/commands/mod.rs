@@ -12,6 +12,7 @@ pub(crate) mod plan;
 mod references;
 mod relink;
 mod strip;
+mod substitute;
 mod unpack;
 mod verify;
 mod wheel;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Unpack(unpack::Args),
     Wheel(wheel::Args),
     Install(install::Args),
+    Substitute(substitute::Args),
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
@@ -66,6 +68,7 @@ impl Command {
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Wheel(args) => wheel::run(args, cx),
             Self::Install(args) => install::run(args, cx),
+            Self::Substitute(args) => substitute::run(args, cx),
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
