@@ -13,6 +13,7 @@ use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::fetch::{self, FetchError, Want};
+use crate::inputs::debian::relocate::{Outputs, Place};
 use crate::inputs::debian::{self, DebianError};
 use crate::inputs::prefixes::{self, Prefix, PrefixError, Wish};
 use crate::pipeline::{self, Order, PipelineError, Project, Subject, Tools};
@@ -30,6 +31,8 @@ pub enum Stage {
     FetchInputs,
     /// Fixed-output, flat: one file.
     FetchFile,
+    /// The packages of the inputs as store paths that run from there: outputs `out` and `dev`.
+    Inputs,
     /// One wheel.
     Wheel,
     /// The environment.
@@ -41,10 +44,11 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [(&str, Self); 7] = [
+    const ALL: [(&str, Self); 8] = [
         ("fetch", Self::Fetch),
         ("fetch-inputs", Self::FetchInputs),
         ("fetch-file", Self::FetchFile),
+        ("inputs", Self::Inputs),
         ("wheel", Self::Wheel),
         ("build", Self::Build),
         ("site", Self::Site),
@@ -207,6 +211,16 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
             fetch::copy(&files.files, &out)?;
         }
         Stage::FetchFile => one_file(attributes, &out, &tools)?,
+        Stage::Inputs => {
+            let order = offline(attributes, &out, &mut tools)?;
+            let dev = attributes.output("dev")?.ok_or(AttributeError::Missing {
+                name: "dev",
+                purpose: "compilers and headers go to an output of their own, so that no result keeps them alive",
+                example: "outputs = [ \"out\" \"dev\" ];",
+            })?;
+            let outputs = Outputs { runtime: Place::at(&out), dev: Place::at(&dev) };
+            pipeline::prefixes(&order, &outputs, &tools)?;
+        }
         Stage::Wheel => {
             let order = offline(attributes, &out, &mut tools)?;
             give_inputs(attributes, &order, true, &mut tools)?;
