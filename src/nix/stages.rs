@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
+use super::propagated::{self, PropagatedError};
 use super::store::Store;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
@@ -87,6 +88,8 @@ pub enum NixError {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    #[error(transparent)]
+    Propagated(#[from] PropagatedError),
     /// A fetching stage in a derivation without a hash: there is no network.
     #[error("the derivation fetches and has no hash, so that Nix gives it no network")]
     NotFixed {
@@ -159,6 +162,7 @@ impl Explain for NixError {
             Self::Tree(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Prefix(error) => error.hint(),
+            Self::Propagated(error) => error.hint(),
             Self::NoInputs { python } => Some(format!(
                 "give the attribute `debs` the output of a derivation with stage = \"fetch-inputs\", or `inputs` store \
                  paths such as [ pkgs.python{} pkgs.stdenv.cc pkgs.libxml2 pkgs.libxml2.dev ]",
@@ -340,7 +344,7 @@ fn give_inputs(
         return Ok(());
     }
     // A store path never holds anything else, so its name is its identity.
-    let prefixes: Vec<Prefix> = paths.into_iter().map(Prefix::named).collect();
+    let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(Prefix::named).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
     tools.given.outside = vec![attributes.store()];
     tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);
