@@ -14,6 +14,7 @@ use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::fetch::{self, FetchError, Want};
+use crate::inputs::debian::relocate::{Outputs, Place};
 use crate::inputs::debian::{self, DebianError};
 use crate::inputs::prefixes::{self, Prefix, PrefixError, Wish};
 use crate::pipeline::{self, Order, PipelineError, Project, Subject, Tools};
@@ -31,6 +32,8 @@ pub enum Stage {
     FetchInputs,
     /// Fixed-output, flat: one file.
     FetchFile,
+    /// The packages of the inputs as store paths that run from there: outputs `out` and `dev`.
+    Inputs,
     /// One wheel.
     Wheel,
     /// The environment.
@@ -42,10 +45,11 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [(&str, Self); 7] = [
+    const ALL: [(&str, Self); 8] = [
         ("fetch", Self::Fetch),
         ("fetch-inputs", Self::FetchInputs),
         ("fetch-file", Self::FetchFile),
+        ("inputs", Self::Inputs),
         ("wheel", Self::Wheel),
         ("build", Self::Build),
         ("site", Self::Site),
@@ -212,6 +216,16 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
             fetch::copy(&files.files, &out)?;
         }
         Stage::FetchFile => one_file(attributes, &out, &tools)?,
+        Stage::Inputs => {
+            let order = offline(attributes, &out, &mut tools)?;
+            let dev = attributes.output("dev")?.ok_or(AttributeError::Missing {
+                name: "dev",
+                purpose: "compilers and headers go to an output of their own, so that no result keeps them alive",
+                example: "outputs = [ \"out\" \"dev\" ];",
+            })?;
+            let outputs = Outputs { runtime: Place::at(&out), dev: Place::at(&dev) };
+            pipeline::prefixes(&order, &outputs, &tools)?;
+        }
         Stage::Wheel => {
             let order = offline(attributes, &out, &mut tools)?;
             give_inputs(attributes, &order, true, &mut tools)?;
@@ -331,7 +345,7 @@ fn give_inputs(
         return Ok(());
     }
     // A store path never holds anything else, so its name is its identity.
-    let prefixes: Vec<Prefix> = paths.into_iter().map(Prefix::named).collect();
+    let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(Prefix::named).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
     tools.given.outside = vec![attributes.store()];
     tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);
