@@ -336,7 +336,7 @@ fn give_inputs(
     compiles: bool,
     tools: &mut Tools<'_>,
 ) -> Result<(), NixError> {
-    let paths = propagated::closure(&attributes.paths("inputs")?)?;
+    let paths = attributes.paths("inputs")?;
     let Some(sidecar) = Project::open(order)?.sidecar else { return Ok(()) };
     if paths.is_empty() {
         if sidecar.inputs.is_none() || attributes.list("debs")?.is_empty() {
