@@ -6,12 +6,23 @@ mod failure;
 mod render;
 mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use akb::nix::Attributes;
 use clap::Parser as _;
 
+/// What was typed. Without arguments, run by Nix, akb is a derivation's builder.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.len() <= 1 && Attributes::are_there(&context::env) {
+        arguments = vec!["akb".into(), "nix-build".into()];
+    }
+    arguments
+}
+
 fn main() -> ExitCode {
-    let arguments = commands::Cli::parse();
+    let arguments = commands::Cli::parse_from(arguments());
     let context = match context::Context::new(&arguments.globals) {
         Ok(context) => context,
         Err(failure) => {

@@ -195,6 +195,8 @@ fn assemble(wish: &Wish, arch: Arch, facts: &Facts, compiler: Option<&Path>) -> 
         pkg_config: Vec::new(),
         interpreter,
         runtime: super::Runtime::Copied,
+        tools: BTreeMap::new(),
+        env: BTreeMap::new(),
     })
 }
 
