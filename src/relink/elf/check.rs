@@ -149,7 +149,8 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
             load.p_offset <= segment.p_offset
                 && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz)
         });
-        let agrees = load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
+        let agrees =
+            load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
         rule(agrees, "a part of the program has another address than its segment");
     }
     broken
