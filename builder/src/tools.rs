@@ -39,7 +39,7 @@ pub(crate) struct SourceArgs {
     keyring: Option<PathBuf>,
     /// Folder with bin, include, lib … to take Python, compilers and libraries from; repeatable, the earlier one
     /// counts. The result refers to it where it is
-    #[arg(long = "prefix", value_name = "DIR", help_heading = "Sources", conflicts_with_all = ["inputs", "suite"])]
+    #[arg(long = "inputs-from", value_name = "DIR", help_heading = "Sources", conflicts_with_all = ["inputs", "suite"])]
     prefixes: Vec<PathBuf>,
     /// Folder that builds see beside the prefixes, since those refer to it; repeatable
     #[arg(long = "show", value_name = "DIR", help_heading = "Sources", requires = "prefixes")]
@@ -112,7 +112,7 @@ impl SourceArgs {
         self.inputs == Some(ProviderArg::Host)
     }
 
-    /// The inputs that `--prefix` names, if it does.
+    /// The inputs that `--inputs-from` names, if it does.
     pub(crate) fn prefixes(
         &self,
         python: PythonVersion,

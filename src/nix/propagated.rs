@@ -60,7 +60,9 @@ pub enum PropagatedError {
 impl crate::explain::Explain for PropagatedError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { missing, .. } => Some(format!("is the input whole? `nix-store --verify-path {}` says", missing.display())),
+            Self::Missing { missing, .. } => {
+                Some(format!("is the input whole? `nix-store --verify-path {}` says", missing.display()))
+            }
             _ => None,
         }
     }
@@ -90,7 +92,9 @@ pub fn closure(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, PropagatedError> {
 fn read(list: &Path) -> Result<Vec<PathBuf>, PropagatedError> {
     let failed = |source| PropagatedError::Read { path: list.to_owned(), source };
     let size = match fs::metadata(list) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         metadata => metadata.map_err(failed)?.len(),
     };
     if size > LONGEST {

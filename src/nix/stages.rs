@@ -180,6 +180,7 @@ impl Explain for NixError {
     fn output(&self) -> Option<&str> {
         match self {
             Self::Pipeline(error) => error.output(),
+            Self::Prefix(error) => error.output(),
             Self::Verify(error) => error.output(),
             _ => None,
         }
