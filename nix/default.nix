@@ -240,7 +240,7 @@ let
         "akb: a site is a fixed-output derivation: give its `hash` (with hash = \"\" Nix says which one it has)");
     in
     derive args (args.name or "${p.name}-site") "site"
-      (basis args p // material (args // { files = args.files or [ ]; }) p // sources args // fixed "recursive" hash);
+      (basis args p // material args p // fixed "recursive" hash);
 
   relink = args:
     let p = open args;
