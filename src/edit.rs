@@ -79,7 +79,7 @@ pub struct Change {
     pub before: Option<Vec<u8>>,
     /// Its bytes then.
     pub after: Text,
-    /// Whether it may be executed; `None` keeps its mode.
+    /// Whether it may be executed from now on; `None` keeps its mode.
     pub executable: Option<bool>,
 }
 

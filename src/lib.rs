@@ -13,6 +13,7 @@
 //! | wheels become a site | [`install`], [`bytecode`] |
 //! | files of it become what the recipe says | [`substitute`], [`edit`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
+//! | what a tree names, and what it does not need | [`references`], [`strip`] |
 //! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
 //! | all of it, top to bottom | [`pipeline`] |
@@ -41,7 +42,9 @@ pub mod relink;
 pub mod report;
 pub mod request;
 pub mod runtime;
+mod rewrite;
 pub mod sandbox;
+pub mod strip;
 pub mod substitute;
 pub mod tree;
 pub mod unpack;

@@ -18,7 +18,8 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     if before.is_none() {
         let _ = writeln!(out, "diff --git {old} {new}\nnew file mode {mode}");
     } else if let Some(executable) = change.executable {
-        let _ = writeln!(out, "# {}: {}", &new[2..], if executable { "made executable" } else { "made a plain file" });
+        let was = if executable { "100644" } else { "100755" };
+        let _ = writeln!(out, "diff --git {old} {new}\nold mode {was}\nnew mode {mode}");
     }
     let before = before.unwrap_or_default();
     if is_binary(before) || is_binary(&change.after.bytes) {
@@ -28,7 +29,7 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     // Only a line feed ends a line, as `patch` sees it.
     let lines = |bytes| <[u8]>::split_inclusive(bytes, |byte| *byte == b'\n').collect::<Vec<&[u8]>>();
     let (before, after) = (lines(before), lines(&change.after.bytes));
-    let diff = TextDiff::from_slices(&before, &after);
+    let diff = TextDiff::configure().newline_terminated(true).diff_slices(&before, &after);
     let _ = diff.unified_diff().header(old_header, &new).to_writer(&mut *out);
 }
 

@@ -47,7 +47,7 @@ fn a_diff_can_be_read() {
         ("same", change(Some("x"), "x")),
         ("x/made", made),
     ]);
-    insta::assert_snapshot!(String::from_utf8(all.diff()).unwrap(), @r###"
+    insta::assert_snapshot!(String::from_utf8(all.diff()).unwrap(), @r#"
     --- "a/a b/\"\303\244\".txt"
     +++ "b/a b/\"\303\244\".txt"
     @@ -7,4 +7,4 @@
@@ -64,7 +64,7 @@ fn a_diff_can_be_read() {
     +++ b/x/made
     @@ -0,0 +1 @@
     +#!/bin/sh
-    "###);
+    "#);
 }
 
 #[test]
@@ -115,7 +115,8 @@ fn one_that_cannot_be_written_leaves_all_as_they_were() {
 proptest! {
     #[test]
     fn edits_equal_a_naive_replacement(text in "[ab]{0,40}", old in "[ab]{1,3}", new in "[abc]{0,3}") {
-        let edits = text.match_indices(&old).map(|(at, _)| edit(at..at + old.len(), &new, 0)).collect::<Vec<_>>().into_iter().rev().collect();
+        let mut edits: Vec<Edit> = text.match_indices(&old).map(|(at, _)| edit(at..at + old.len(), &new, 0)).collect();
+        edits.reverse();
         let change = Change::edited(text.clone().into_bytes(), edits).unwrap();
         prop_assert_eq!(change.after.bytes, text.replace(&old, &new).into_bytes());
     }

@@ -115,7 +115,9 @@ fn beside(root: &Path, path: &Path, change: &Change, folders: &mut Folders) -> R
         None => 0o644,
     };
     let folder = place.parent().unwrap_or(Path::new("/"));
-    folders.make(root, folder)?;
+    if change.before.is_none() {
+        folders.make(root, folder)?;
+    }
     let mut file = NamedTempFile::with_prefix_in(".akb-edit-", folder).map_err(io_error("write", folder))?;
     let failed = || io_error("write", &place);
     file.write_all(&change.after.bytes).map_err(failed())?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Found;
 use crate::explain::{ExitCode, Explain};
+use crate::rewrite::{Failed, RecordsFailed};
 use crate::tree::TreeError;
 
 /// Why references were not looked for, are still there, or were not removed.
@@ -57,6 +58,21 @@ pub enum ReferencesError {
         /// Which.
         path: PathBuf,
     },
+}
+
+impl From<Failed> for ReferencesError {
+    fn from(Failed { doing, path, source }: Failed) -> Self {
+        Self::Io { doing, path, source }
+    }
+}
+
+impl From<RecordsFailed> for ReferencesError {
+    fn from(failed: RecordsFailed) -> Self {
+        match failed {
+            RecordsFailed::Tree(error) => error.into(),
+            RecordsFailed::File(failed) => failed.into(),
+        }
+    }
 }
 
 /// The first few, a line each: `FILE at OFFSET, PLACE: NEEDLE`.

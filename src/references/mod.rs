@@ -98,6 +98,16 @@ pub struct Unread {
     pub reason: String,
 }
 
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(member) = &self.member {
+            write!(f, "!{member}")?;
+        }
+        write!(f, " was not looked into: {}", self.reason)
+    }
+}
+
 /// What one pass over a tree found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Scan {

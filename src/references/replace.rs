@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, FileTimes, Metadata};
-use std::io::Write as _;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,10 +14,8 @@ use super::bytecode::{self, Fresh};
 use super::scan::{io_error, parallel, place_of, prepare};
 use super::search::Matcher;
 use super::{Filter, Found, Needles, Place, ReferencesError, Unread, scan};
-use crate::digest::Sha256;
-use crate::install::record;
 use crate::report::Reporter;
-use crate::tree;
+use crate::rewrite;
 
 /// What is overwritten, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +88,7 @@ pub fn replace(
         return Err(ReferencesError::Refused { tree: tree.to_owned(), found: refused });
     }
     for unread in &scanned.unread {
-        reporter.warn(format!("{} was not looked into: {}", unread.path.display(), unread.reason), None);
+        reporter.warn(unread.to_string(), None);
     }
     let mut jobs_by_path: BTreeMap<&Path, Task> = BTreeMap::new();
     for found in &forbidden {
@@ -110,11 +106,11 @@ pub fn replace(
         for (path, header) in edit.bytecode {
             let mut bytes = fs::read(&path).map_err(io_error("read", &path))?;
             bytes.splice(..header.len().min(bytes.len()), header);
-            write(&path, &bytes)?;
+            rewrite::file(&path, &bytes)?;
             replaced.changed.extend(path.strip_prefix(tree).map(Path::to_owned));
         }
     }
-    refresh_records(tree, &mut replaced.changed)?;
+    rewrite::records(tree, &mut replaced.changed)?;
     reporter.note(format!("overwrote {} references in {} files", replaced.count, replaced.changed.len()));
     Ok(replaced)
 }
@@ -152,16 +148,16 @@ impl Task<'_> {
         if self.is_link {
             let target = fs::read_link(&place).map_err(io_error("read", &place))?;
             let (bytes, count) = self.overwrite(target.as_os_str().as_bytes(), path, matcher, filler)?;
-            link(OsStr::from_bytes(&bytes).as_ref(), &place)?;
+            rewrite::link(OsStr::from_bytes(&bytes).as_ref(), &place)?;
             return Ok(Edit { changed: vec![path.to_owned()], count, bytecode: Vec::new() });
         }
         let old = fs::read(&place).map_err(io_error("read", &place))?;
         let (new, count) = self.overwrite(&old, path, matcher, filler)?;
-        write(&place, &new)?;
+        rewrite::file(&place, &new)?;
         let mut edit = Edit { changed: vec![path.to_owned()], count, bytecode: bytecode::fresh(&place, &old, &new)? };
         for other in self.also {
             let other_place = place_of(tree, other);
-            hard_link(&place, &other_place, &new)?;
+            rewrite::hard_link(&place, &other_place, &new)?;
             edit.bytecode.extend(bytecode::fresh(&other_place, &old, &new)?);
             edit.changed.push(other.clone());
         }
@@ -201,99 +197,15 @@ impl Task<'_> {
     }
 }
 
-/// Gives a file new contents under the same name, mode and time.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ReferencesError> {
-    let error = |source| io_error("write", path)(source);
-    let folder = path.parent().unwrap_or(path);
-    let metadata = fs::metadata(path).map_err(error)?;
-    let mut file = tempfile::Builder::new().prefix(".akb-").tempfile_in(folder).map_err(error)?;
-    file.write_all(bytes).map_err(error)?;
-    keep(file.as_file(), &metadata).map_err(error)?;
-    file.persist(path).map(drop).map_err(|failed| error(failed.error))
-}
-
-fn keep(file: &File, metadata: &Metadata) -> std::io::Result<()> {
-    file.set_times(FileTimes::new().set_modified(metadata.modified()?))?;
-    file.set_permissions(metadata.permissions())
-}
-
-/// Makes `path` another name of `file`, which holds `bytes`.
-fn hard_link(file: &Path, path: &Path, bytes: &[u8]) -> Result<(), ReferencesError> {
-    let folder = path.parent().unwrap_or(path);
-    let made = tempfile::Builder::new().prefix(".akb-").make_in(folder, |temporary| fs::hard_link(file, temporary));
-    match made {
-        Ok(made) => made.into_temp_path().persist(path).map_err(|failed| io_error("write", path)(failed.error)),
-        // Not every file system has them.
-        Err(_) => write(path, bytes),
-    }
-}
-
-fn link(target: &Path, path: &Path) -> Result<(), ReferencesError> {
-    let error = |source| io_error("write", path)(source);
-    let folder = path.parent().unwrap_or(path);
-    let made = tempfile::Builder::new().prefix(".akb-").make_in(folder, |temporary| symlink(target, temporary));
-    made.map_err(error)?.into_temp_path().persist(path).map_err(|failed| error(failed.error))
-}
-
-/// Gives the rows of changed files their hash as it is now.
-fn refresh_records(tree: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<(), ReferencesError> {
-    if changed.is_empty() || !tree.is_dir() {
-        return Ok(());
-    }
-    let is_record = |path: &Path| {
-        let info = path.parent().and_then(Path::extension);
-        path.file_name().is_some_and(|name| name == "RECORD") && info.is_some_and(|info| info == "dist-info")
-    };
-    for node in tree::walk(tree)?.into_iter().filter(|node| is_record(&node.path)) {
-        let site = node.path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-        let place = tree.join(&node.path);
-        let old = fs::read(&place).map_err(io_error("read", &place))?;
-        let mut failed = None;
-        let mut any = false;
-        let new = record::with_hashes(&old, |row| {
-            let path = resolve(site, row).filter(|path| changed.contains(path))?;
-            any = true;
-            let path = tree.join(path);
-            match File::open(&path).and_then(Sha256::of_reader) {
-                Ok(measured) => Some(measured),
-                Err(source) => {
-                    failed = Some(io_error("read", &path)(source));
-                    None
-                }
-            }
-        });
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
-        if any && new != old {
-            write(&place, &new)?;
-            changed.insert(node.path);
-        }
-    }
-    Ok(())
-}
-
-/// The path in the tree that a row names.
-fn resolve(site: &Path, row: &str) -> Option<PathBuf> {
-    let mut path = site.to_owned();
-    for component in Path::new(row).components() {
-        match component {
-            Component::Normal(name) => path.push(name),
-            Component::ParentDir if path.pop() => {}
-            Component::CurDir => {}
-            _ => return None,
-        }
-    }
-    Some(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
     use std::process::Command;
 
     use super::super::testing::{HELD, jobs, needles};
     use super::*;
+    use crate::digest::Sha256;
+    use crate::install::record;
     use crate::report::Silent;
 
     fn run(tree: &Path, policy: &Policy) -> Result<Replaced, ReferencesError> {

@@ -103,10 +103,6 @@ impl<'a> Matcher<'a> {
         self.shortest
     }
 
-    pub(super) fn needles(&self) -> &Needles {
-        self.needles
-    }
-
     /// All hits, sorted. A word inside of what a pattern found is not told again.
     pub(super) fn find(&self, bytes: &[u8]) -> Vec<Hit> {
         let mut hits = Vec::new();

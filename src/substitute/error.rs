@@ -222,6 +222,8 @@ pub enum Reason {
         /// Its text.
         target: PathBuf,
     },
+    /// The tree was substituted before, and the places that were listed then would move.
+    Again,
     /// More bytes than a text file has.
     TooLarge {
         /// The file.
@@ -272,6 +274,7 @@ impl fmt::Display for Reason {
             Self::Occupied { path } => write!(f, "{} cannot be a new file: something is there", shown(path)),
             Self::Unowned { path } => write!(f, "{} would be in no RECORD", shown(path)),
             Self::Link { path, target } => write!(f, "{} is a link to {}", shown(path), shown(target)),
+            Self::Again => write!(f, "the tree was substituted before: it has an {}", crate::place::SPOTS),
             Self::TooLarge { path, expected } => write!(f, "{} has more than {expected} bytes", shown(path)),
         }
     }
@@ -306,6 +309,7 @@ impl Reason {
             Self::Occupied { .. } => "leave `new` out to replace its contents, or name another path".to_owned(),
             Self::Unowned { .. } => "write package = \"NAME\" in the rule: whose file it is".to_owned(),
             Self::Link { target, .. } => format!("name the file itself ({})", target.display()),
+            Self::Again => "make the tree anew, and follow all rules at once".to_owned(),
             Self::Unlistable { .. }
             | Self::NoPython { .. }
             | Self::Syntax { .. }

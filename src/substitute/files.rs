@@ -51,6 +51,11 @@ impl<'a> Files<'a> {
         &self.nodes[index]
     }
 
+    /// Whether there is something at `path`.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.nodes.iter().any(|node| node.path == path)
+    }
+
     /// Files and links in the folders of programs, from the top of the tree.
     pub(super) fn programs(&self) -> BTreeSet<String> {
         let folder = |path: &Path| path.starts_with("bin") || path.starts_with("runtime/bin");

@@ -102,17 +102,21 @@ fn grams(line: &[char]) -> BTreeSet<[char; 3]> {
     line.windows(3).filter_map(|gram| gram.try_into().ok()).collect()
 }
 
-/// The part of `line` that is most like `wanted`, with the number of characters to change.
+/// What it costs that a character of the wanted text is another, or is not there. One more in the line costs 1: a path
+/// that is longer is more like the wanted one than its end alone.
+const CHANGED: usize = 2;
+
+/// The part of `line` that is most like `wanted`, with what its differences cost.
 fn align(wanted: &[char], line: &[char]) -> (usize, usize, usize) {
     // For every end in `line`: distance, and where the part begins. A part may begin anywhere at no cost.
     let mut row: Vec<(usize, usize)> = (0..=line.len()).map(|start| (0, start)).collect();
     for (index, c) in wanted.iter().enumerate() {
         let mut diagonal = row[0];
-        row[0] = (index + 1, 0);
+        row[0] = (CHANGED * (index + 1), 0);
         for end in 1..=line.len() {
-            let replaced = (diagonal.0 + usize::from(line[end - 1] != *c), diagonal.1);
+            let replaced = (diagonal.0 + CHANGED * usize::from(line[end - 1] != *c), diagonal.1);
             diagonal = row[end];
-            let missing = (diagonal.0 + 1, diagonal.1);
+            let missing = (diagonal.0 + CHANGED, diagonal.1);
             let more = (row[end - 1].0 + 1, row[end - 1].1);
             row[end] = replaced.min(missing).min(more);
         }
@@ -175,7 +179,7 @@ mod tests {
         a.py:2
             expected      return "library"
             found     return 'library'
-                      ~~~~~~~^~~~~~~~^
+                      ~~~~~~~^^^^^^^^
         "#);
     }
 
@@ -188,9 +192,12 @@ mod tests {
     #[test]
     fn alignment_is_the_least_change() {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
-        for (wanted, line, expected) in
-            [("abc", "xxabcxx", (0, 2, 5)), ("abc", "xacx", (1, 1, 3)), ("", "abc", (0, 0, 0))]
-        {
+        for (wanted, line, expected) in [
+            ("abc", "xxabcxx", (0, 2, 5)),
+            ("abc", "xacx", (2, 1, 3)),
+            ("/ab/cde", "(/ab/x/cde)", (2, 1, 10)),
+            ("", "abc", (0, 0, 0)),
+        ] {
             assert_eq!(align(&chars(wanted), &chars(line)), expected, "{wanted} {line}");
         }
     }

@@ -39,6 +39,9 @@ pub(super) fn plan(rules: &Rules, job: &Job<'_>, jobs: NonZeroUsize) -> Result<P
     planner.collect(looked);
     planner.create(job)?;
     planner.list_texts(job);
+    if job.canonical() && files.has(Path::new(SPOTS)) && !planner.plan.changes.0.is_empty() {
+        planner.fail(0, Reason::Again);
+    }
     let Planner { mut failures, mut plan, .. } = planner;
     if failures.is_empty() {
         plan.report.files = plan.changes.summaries();

@@ -1,6 +1,7 @@
 //! `#!` lines that name the tree's own programs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::error::Reason;
 use super::template::Values;
@@ -18,6 +19,8 @@ impl Shebangs {
         let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let Some(program) = std::str::from_utf8(line).ok().and_then(program) else { return Ok(Found::nothing(1)) };
         let wanted = own(program.name, &cx.values, cx.programs);
+        // A script that has the name of its interpreter is not it.
+        let wanted = wanted.filter(|own| Path::new(own) != file.path);
         let Some(own) = wanted else {
             let mut found = Found::nothing(1);
             found.notes.push(format!("{} stays with {}: the tree has none", file.path.display(), program.name));

@@ -52,7 +52,8 @@ impl Prefix {
     /// Where it cannot be read, or has files that no archive can hold.
     pub fn hashed(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
         let path = path.into();
-        let nodes = tree::walk(&path)?;
+        let mut nodes = tree::walk(&path)?;
+        nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hash = || -> io::Result<Sha256> {
             let mut encoder = nar::hasher()?;
             encoder.folder(Path::new(""))?;
