@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and may look around")]
 
+#[path = "nix/authentik.rs"]
+mod authentik;
 #[path = "nix/build.rs"]
 mod build;
 #[path = "nix/fetch.rs"]
@@ -12,6 +14,8 @@ mod flake;
 mod functions;
 #[path = "nix/harness.rs"]
 mod harness;
+#[path = "nix/inputs.rs"]
+mod inputs;
 #[path = "nix/server.rs"]
 mod server;
 #[path = "nix/world.rs"]
