@@ -49,6 +49,8 @@ pub enum PipelineError {
     #[error(transparent)]
     References(#[from] crate::references::ReferencesError),
     #[error(transparent)]
+    Relocate(#[from] crate::inputs::debian::relocate::RelocateError),
+    #[error(transparent)]
     Runtime(#[from] crate::runtime::RuntimeError),
     #[error(transparent)]
     Relink(#[from] crate::relink::RelinkError),
@@ -163,6 +165,7 @@ macro_rules! delegate {
             Self::Install(error) => error.$method(),
             Self::Substitute(error) => error.$method(),
             Self::References(error) => error.$method(),
+            Self::Relocate(error) => error.$method(),
             Self::Runtime(error) => error.$method(),
             Self::Relink(error) => error.$method(),
             Self::Bytecode(error) => error.$method(),

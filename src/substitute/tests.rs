@@ -407,6 +407,7 @@ fn a_tree_that_names_itself_is_placed_and_keeps_its_identity() {
         inputs: String::new(),
         skip_import: BTreeMap::new(),
         ignore_missing: Vec::new(),
+        outside: Vec::new(),
     };
     let (one, two) = (out.path().join("a/longer/place"), out.path().join("b"));
     place::place(tree.path(), &one, Some(canonical.hash), |found| receipt(&one, found.hash), jobs).unwrap();

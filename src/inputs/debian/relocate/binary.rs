@@ -38,7 +38,7 @@ pub(super) fn edit(
     };
     let search = (!image.needed.is_empty())
         .then(|| Some(SearchPath { tag: SearchTag::Runpath, text: search(layout, roots, side, image) }));
-    let edited = elf::edit(&bytes, &Edits { interpreter, search });
+    let edited = elf::edit(&bytes, &Edits { interpreter, search, ..Edits::default() });
     let edited = edited.map_err(|source| RelocateError::Elf { path: name.to_owned(), source })?;
     Ok(edited.unwrap_or(bytes))
 }
