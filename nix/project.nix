@@ -70,6 +70,9 @@ let
   known = releases.${release} or (throw
     "akb: there is no release ${release}; known are ${concatStringsSep ", " (attrNames releases)}");
 
+  # A release with another lock or recipe is told to akb by these, not by its name.
+  changed = release != null && (lock != null || recipe != null);
+
   lockFile =
     if lock != null then lock
     else if release != null then known.lock
@@ -118,10 +121,11 @@ in
 
   # What a derivation is told of the project: the locks, and with `sources` the folders of its own packages.
   attributes = sources:
-    (if release != null then { inherit release; }
+    (if release != null && !changed then { inherit release; }
     else if folder != null then { src = only folder (if sources then map inside locals else [ ]); }
     else { })
-    // given "lock" lock // given "recipe" recipe;
+    // given "lock" (if changed then lockFile else lock)
+    // given "recipe" (if changed && recipe == null then known.recipe else recipe);
 
   # Addresses in uv.lock by the sha256 of their files, and the indexes of its packages by name.
   addresses = listToAttrs (concatMap addressed locked);

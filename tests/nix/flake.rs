@@ -45,16 +45,24 @@ fn the_flake_evaluates_against_what_it_names_of_nixpkgs() {
     }
 }
 
-/// `inputs.akb.url = "…?dir=nix"`: nothing of nixpkgs is asked for.
+/// `inputs.akb.url = "…?dir=nix"`: nothing of nixpkgs is asked for, and a flake's own source is a project.
 #[test]
 fn the_functions_are_a_flake_without_inputs() {
-    let world = World::small();
-    let flake = format!("path:{}", repository("nix").display());
+    let world = World::small().own();
+    let flake = format!(
+        "{{ inputs.akb.url = \"path:{}\"; outputs = {{ self, akb }}: builtins.mapAttrs \
+         (_: src: ((akb.lib.x86_64-linux \"/no/akb\").build {{ inherit src; wheels = true; }}).drvPath) \
+         {{ path = ./.; self = self; text = \"${{self}}\"; }}; }}",
+        repository("nix").display()
+    );
+    std::fs::write(world.project().join("flake.nix"), flake).unwrap();
     for nix in [Nix::old(), Nix::new()] {
-        let apply =
-            format!("lib: ((lib.x86_64-linux \"/no/akb\").fetch {{ src = {}; }}).outPath", world.project().display());
-        let options = ["eval", &format!("{flake}#lib"), "--impure", "--raw", "--no-write-lock-file", "--apply", &apply];
-        let path = nix.run("nix", &options).ok();
-        assert_eq!(nix.eval(&world.expression("(akb.fetch p).outPath")), path.trim());
+        let path = |name: &str| {
+            let attribute = format!("path:{}#{name}", world.project().display());
+            nix.run("nix", &["eval", "--raw", "--no-write-lock-file", &attribute]).ok()
+        };
+        assert!(path("path").ends_with("-small-1.0.drv"));
+        assert_eq!(path("path"), path("self"));
+        assert_eq!(path("path"), path("text"));
     }
 }
