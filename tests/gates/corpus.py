@@ -59,8 +59,9 @@ class Apt:
             "APT::Sandbox::User": "", "Acquire::Languages": "none", "APT::Install-Recommends": "false",
         }
         self.options = [option for key, value in settings.items() for option in ("-o", f"{key}={value}")]
-        # A foreign source that lacks the architecture only warns.
-        self.run("apt-get", "update")
+        # One list that cannot be had must not stop the others: what is missing in the end is told then.
+        done = subprocess.run(["apt-get", *self.options, "-q", "update"], capture_output=True, text=True)
+        print(done.stderr[-1000:], end="", file=sys.stderr)
 
     def run(self, tool, *arguments, **options):
         done = subprocess.run([tool, *self.options, *arguments], capture_output=True, text=True, **options)

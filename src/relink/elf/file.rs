@@ -12,6 +12,7 @@ use scroll::Pwrite as _;
 use scroll::ctx::SizeWith as _;
 
 use super::ElfError;
+use super::parts::Parts;
 use super::state::SearchPath;
 
 const DT_AUXILIARY: u64 = 0x7fff_fffd;
@@ -64,9 +65,9 @@ impl Dynamic {
 }
 
 impl File {
-    pub(super) fn new(bytes: &[u8], elf: &Elf<'_>) -> Result<Self, ElfError> {
+    pub(super) fn new(bytes: &[u8], parts: &Parts, elf: &Elf<'_>) -> Result<Self, ElfError> {
         let file = Self {
-            bytes: bytes.to_vec(),
+            bytes: parts.copy(bytes, bytes.len()),
             ctx: elf_context(elf)?,
             header: elf.header,
             segments: elf.program_headers.clone(),
@@ -353,7 +354,12 @@ fn elf_context(elf: &Elf<'_>) -> Result<Ctx, ElfError> {
 
 /// The file offset of a virtual address.
 pub(super) fn offset(elf: &Elf<'_>, address: u64) -> Result<u64, ElfError> {
-    elf.program_headers
+    offset_in(&elf.program_headers, address)
+}
+
+/// Likewise, with nothing but the program headers.
+pub(super) fn offset_in(segments: &[ProgramHeader], address: u64) -> Result<u64, ElfError> {
+    segments
         .iter()
         .filter(|load| load.p_type == PT_LOAD && address >= load.p_vaddr && address - load.p_vaddr < load.p_filesz)
         .find_map(|load| (address - load.p_vaddr).checked_add(load.p_offset))

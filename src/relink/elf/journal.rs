@@ -5,16 +5,20 @@
 //! and a magic. Inverted, because a scanner for paths must not find in the journal what an edit removed.
 //! Strippers drop it, since no section and no segment covers it; the stripped file is then the pristine one.
 
+use std::ops::Range;
+
+use super::parts::Parts;
+
 const MAGIC: &[u8; 16] = b"\0akb-elf-undo\x02\0\0";
 const NUMBER: usize = size_of::<u64>();
 const FOOTER: usize = 3 * NUMBER + MAGIC.len();
 /// Equal bytes between two differences that cost less than a record of their own.
 const GAP: usize = 24;
 
-/// Appends what brings `pristine` back to `edited`, which must be at least as long.
-pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>) {
+/// Appends what brings `pristine` back to `edited`, which must be at least as long, and equal outside of `parts`.
+pub(super) fn append(pristine: &[u8], parts: &Parts, edited: &mut Vec<u8>) {
     let mut records = Vec::new();
-    for (start, end) in differences(pristine, edited) {
+    for (start, end) in differences(pristine, edited, parts) {
         put(&mut records, start);
         put(&mut records, end - start);
         records.extend(pristine[start..end].iter().map(|byte| !byte));
@@ -28,7 +32,8 @@ pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>) {
 }
 
 /// The pristine bytes, if a journal ends `bytes`. Whoever takes them must check that the edit leads back.
-pub(super) fn undo(bytes: &[u8]) -> Option<Vec<u8>> {
+/// Of `bytes`, `parts` were read; so they are in the result.
+pub(super) fn undo(bytes: &[u8], parts: &Parts) -> Option<Vec<u8>> {
     let footer_at = bytes.len().checked_sub(FOOTER)?;
     let mut footer = &bytes[footer_at..];
     let size = take(&mut footer)?;
@@ -38,7 +43,7 @@ pub(super) fn undo(bytes: &[u8]) -> Option<Vec<u8>> {
     if footer != MAGIC || records_at != edited_size || pristine_size > edited_size {
         return None;
     }
-    let mut pristine = bytes[..pristine_size].to_vec();
+    let mut pristine = parts.copy(bytes, pristine_size);
     let mut records = &bytes[records_at..footer_at];
     while !records.is_empty() {
         let start = take(&mut records)?;
@@ -52,19 +57,29 @@ pub(super) fn undo(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(pristine)
 }
 
+/// What lies behind the pristine bytes, if a journal ends `bytes`.
+pub(super) fn grown(bytes: &[u8]) -> Option<Range<usize>> {
+    let (mut footer, magic) = bytes.get(bytes.len().checked_sub(FOOTER)?..)?.split_at_checked(3 * NUMBER)?;
+    take(&mut footer)?;
+    let pristine_size = take(&mut footer)?;
+    (magic == MAGIC && pristine_size <= bytes.len()).then_some(pristine_size..bytes.len())
+}
+
 /// Ranges of `pristine` that differ in `edited`, near ones joined.
-fn differences(pristine: &[u8], edited: &[u8]) -> Vec<(usize, usize)> {
+pub(super) fn differences(pristine: &[u8], edited: &[u8], parts: &Parts) -> Vec<(usize, usize)> {
     const BLOCK: usize = 4096;
     let mut ranges: Vec<(usize, usize)> = Vec::new();
-    for (number, (old, new)) in pristine.chunks(BLOCK).zip(edited.chunks(BLOCK)).enumerate() {
-        if new.starts_with(old) {
-            continue;
-        }
-        for index in (0..old.len()).filter(|&index| old[index] != new[index]) {
-            let at = number * BLOCK + index;
-            match ranges.last_mut() {
-                Some((_, end)) if at - *end < GAP => *end = at + 1,
-                _ => ranges.push((at, at + 1)),
+    for (start, old, new) in parts.pairs(pristine, edited) {
+        for (number, (old, new)) in old.chunks(BLOCK).zip(new.chunks(BLOCK)).enumerate() {
+            if old == new {
+                continue;
+            }
+            for index in (0..old.len()).filter(|&index| old[index] != new[index]) {
+                let at = start + number * BLOCK + index;
+                match ranges.last_mut() {
+                    Some((_, end)) if at - *end < GAP => *end = at + 1,
+                    _ => ranges.push((at, at + 1)),
+                }
             }
         }
     }
@@ -101,8 +116,8 @@ mod tests {
                 }
             }
             edited.extend(tail);
-            append(&pristine, &mut edited);
-            prop_assert_eq!(undo(&edited), Some(pristine));
+            append(&pristine, &Parts::whole(pristine.len()), &mut edited);
+            prop_assert_eq!(undo(&edited, &Parts::whole(edited.len())), Some(pristine));
         }
 
         #[test]
@@ -113,14 +128,14 @@ mod tests {
                 }
             }
             bytes.extend_from_slice(MAGIC);
-            undo(&bytes);
+            undo(&bytes, &Parts::whole(bytes.len()));
         }
     }
 
     #[test]
     fn hides_what_was_there() {
         let mut edited = b"XXXXXXXXXXXXXXXXXXXXXXX".to_vec();
-        append(b"/secret/folder/of/build", &mut edited);
+        append(b"/secret/folder/of/build", &Parts::whole(23), &mut edited);
         assert!(!edited.windows(6).any(|window| window == b"secret"));
     }
 }

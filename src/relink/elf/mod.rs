@@ -8,6 +8,7 @@
 //! The result is a function of the pristine file and the wanted state alone: an undo `journal` behind the
 //! end of the file brings the pristine bytes back before a further edit.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use goblin::elf::Elf;
@@ -17,14 +18,18 @@ mod check;
 mod file;
 mod image;
 mod journal;
+mod parts;
+mod patch;
 mod place;
 mod room;
 mod state;
 
+pub use patch::{Patch, read_image};
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
 pub use state::{Edits, Interpreter, SearchPath, SearchTag};
 
 use file::File;
+use parts::Parts;
 use state::State;
 
 /// Why an ELF file could not be read or edited.
@@ -72,18 +77,24 @@ impl From<scroll::Error> for ElfError {
 /// An earlier edit is undone first, so that the result depends only on the pristine file and the state that
 /// is wanted now: what `edits` leaves open stays as it is in `bytes`.
 pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
+    edit_parts(bytes, &Parts::whole(bytes.len()), edits)
+}
+
+/// Likewise with a file of which `parts` were read; the result is complete in these parts, and behind the end
+/// of the pristine bytes.
+fn edit_parts(bytes: &[u8], parts: &Parts, edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
     let mut wanted = State::read(bytes, &parse(bytes)?)?;
-    let pristine = undone(bytes, &wanted);
+    let pristine = undone(bytes, parts, &wanted);
     edits.apply(&mut wanted)?;
-    let result = produce(&pristine, &wanted)?;
-    Ok((result != bytes).then_some(result))
+    let result = produce(&pristine, parts, &wanted)?;
+    Ok((!parts.equal(&result, bytes)).then_some(result))
 }
 
 /// The pristine bytes of a file that [`edit`] made; `bytes` themselves where it did not, or where somebody
 /// else changed them since.
 pub fn pristine(bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
     let state = State::read(bytes, &parse(bytes)?)?;
-    Ok(undone(bytes, &state))
+    Ok(undone(bytes, &Parts::whole(bytes.len()), &state).into_owned())
 }
 
 /// Where the bytes of `PT_INTERP` lie in the file, padding included. They may be overwritten in place with
@@ -109,20 +120,20 @@ fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
 }
 
 /// A journal counts only if it explains every byte: otherwise another tool's changes would be lost.
-fn undone(bytes: &[u8], state: &State) -> Vec<u8> {
-    journal::undo(bytes)
-        .filter(|pristine| produce(pristine, state).is_ok_and(|made| made == bytes))
-        .unwrap_or_else(|| bytes.to_vec())
+fn undone<'a>(bytes: &'a [u8], parts: &Parts, state: &State) -> Cow<'a, [u8]> {
+    journal::undo(bytes, parts)
+        .filter(|pristine| produce(pristine, parts, state).is_ok_and(|made| parts.equal(&made, bytes)))
+        .map_or(Cow::Borrowed(bytes), Cow::Owned)
 }
 
 /// The pristine file in the wanted state.
-fn produce(pristine: &[u8], wanted: &State) -> Result<Vec<u8>, ElfError> {
+fn produce(pristine: &[u8], parts: &Parts, wanted: &State) -> Result<Vec<u8>, ElfError> {
     let elf = parse(pristine)?;
     let now = State::read(pristine, &elf)?;
     if now == *wanted {
-        return Ok(pristine.to_vec());
+        return Ok(parts.copy(pristine, pristine.len()));
     }
-    let mut file = File::new(pristine, &elf)?;
+    let mut file = File::new(pristine, parts, &elf)?;
     if let (true, Some(interpreter)) = (now.interpreter != wanted.interpreter, &wanted.interpreter) {
         file.set_interpreter(interpreter)?;
     }
@@ -131,7 +142,7 @@ fn produce(pristine: &[u8], wanted: &State) -> Result<Vec<u8>, ElfError> {
     }
     let mut made = file.write()?;
     check::check(pristine, &elf, &made, wanted)?;
-    journal::append(pristine, &mut made);
+    journal::append(pristine, parts, &mut made);
     Ok(made)
 }
 
