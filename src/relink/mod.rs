@@ -261,6 +261,7 @@ fn apply(
                 let edits = Edits {
                     interpreter: image.interpreter.as_ref().map(|_| interpreter.clone()),
                     search: resolution.search.get(*path).cloned(),
+                    ..Edits::default()
                 };
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 match copies.get(&name).filter(|_| path.parent() == Some(Path::new(LIBDIR))) {

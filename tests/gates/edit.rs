@@ -99,7 +99,7 @@ fn edits(image: &Image, loaders: &Path, tag: SearchTag, letter: char, length: us
         let name = old.rsplit('/').next().unwrap_or(old);
         Interpreter { path: format!("{}/{}/{name}", loaders.display(), letter.to_string().repeat(200)), slot: None }
     });
-    Edits { interpreter, search: Some(Some(search)) }
+    Edits { interpreter, search: Some(Some(search)), ..Edits::default() }
 }
 
 fn apply(bytes: &[u8], edits: &Edits) -> Result<Vec<u8>, Fault> {

@@ -7,9 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use goblin::container::Ctx;
-use goblin::elf::dynamic::{
-    DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM, Dynamic,
-};
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM, Dynamic};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_GNU_PROPERTY, PT_INTERP, PT_NOTE, ProgramHeader};
 use goblin::elf::section_header::{
     SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_HASH, SHT_NOTE,
@@ -21,8 +19,16 @@ use super::{file, journal};
 
 /// Sections whose contents decide an edit, or move with it.
 const SECTIONS: [u32; 10] = [
-    SHT_DYNAMIC, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB, SHT_HASH, SHT_GNU_HASH, SHT_GNU_VERSYM, SHT_GNU_VERNEED,
-    SHT_GNU_VERDEF, SHT_NOTE,
+    SHT_DYNAMIC,
+    SHT_DYNSYM,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+    SHT_HASH,
+    SHT_GNU_HASH,
+    SHT_GNU_VERSYM,
+    SHT_GNU_VERNEED,
+    SHT_GNU_VERDEF,
+    SHT_NOTE,
 ];
 /// Likewise the segments.
 const SEGMENTS: [u32; 4] = [PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_PROPERTY];
@@ -93,7 +99,13 @@ impl Image {
         Self::load(length, SMALL, &mut |into, at| file.read_exact_at(into, at as u64))
     }
 
-    /// Likewise from anything that can fill a buffer with the bytes at an offset.
+    /// Reads all of a file.
+    pub(super) fn read_whole(file: &File) -> io::Result<Self> {
+        let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Self::load(length, usize::MAX, &mut |into, at| file.read_exact_at(into, at as u64))
+    }
+
+    /// Reads what an edit looks at from anything that can fill a buffer with the bytes at an offset.
     pub(super) fn load(
         length: usize,
         small: usize,
@@ -125,12 +137,16 @@ impl Image {
     fn described_before(&mut self, read: &mut dyn FnMut(&mut [u8], usize) -> io::Result<()>) -> io::Result<bool> {
         let Some(grown) = journal::grown(&self.bytes) else { return Ok(true) };
         self.need(vec![grown], read)?;
-        let Some(pristine) = journal::undo(&self.bytes, &self.parts) else { return Ok(true) };
+        let Some((pristine, unseen)) = journal::undo(&self.bytes, &self.parts) else { return Ok(true) };
+        // New names change relocations.
+        if !unseen.renamed.is_empty() || !unseen.unversioned.is_empty() {
+            return Ok(false);
+        }
         let Some(mut parts) = tables(&pristine) else { return Ok(false) };
         let Some(contents) = contents(&pristine) else { return Ok(false) };
         parts.extend(contents);
         self.need(parts, read)?;
-        let Some(pristine) = journal::undo(&self.bytes, &self.parts) else { return Ok(false) };
+        let Some((pristine, _)) = journal::undo(&self.bytes, &self.parts) else { return Ok(false) };
         Ok(points_into(&pristine, &self.parts))
     }
 
@@ -168,10 +184,10 @@ impl Image {
     }
 }
 
-/// Zeros that cost nothing until they are touched: allocators get blocks beyond a size (32 MiB at most, in glibc) from
-/// the kernel, which makes them when they are touched, and fill smaller ones themselves.
+/// Zeros that cost nothing until they are touched: an allocator gets a block beyond any size that it keeps free
+/// (64 MiB in glibc) from the kernel, which makes it page by page, and fills smaller ones itself.
 fn zeros(length: usize) -> Vec<u8> {
-    const LAZY: usize = 33 << 20;
+    const LAZY: usize = 80 << 20;
     const CHEAP: usize = 64 << 10;
     let mut zeros = vec![0; if length < CHEAP { length } else { length.max(LAZY) }];
     zeros.truncate(length);

@@ -20,7 +20,13 @@ impl Patch {
     /// How `edits` change the ELF file; `None` where it is in the wanted state already. Reads headers and
     /// tables only, whatever the size of the file.
     pub fn plan(file: &File, edits: &Edits) -> io::Result<Result<Option<Self>, ElfError>> {
-        Ok(Self::of(&Sparse::read(file)?, edits))
+        let image = if edits.rename.is_empty() && edits.unversioned.is_empty() {
+            Sparse::read(file)?
+        } else {
+            // New names change relocations.
+            Sparse::read_whole(file)?
+        };
+        Ok(Self::of(&image, edits))
     }
 
     /// Likewise from anything that can fill a buffer with the bytes at an offset; files of at most `small` bytes
