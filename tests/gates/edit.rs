@@ -88,7 +88,7 @@ fn examine(bytes: &[u8], path: &Path, loaders: &Path, tag: SearchTag) -> Result<
         "further": alike.len().max(back.len()).max(longer.len()).saturating_sub(first.len()),
         "stable": back == first && longer == first && elf::edit(&first, &one)?.is_none(),
         "undone": elf::pristine(&first)? == bytes && elf::pristine(&alike)? == bytes && elf::pristine(&back)? == bytes,
-        "planned": planned(bytes, path, &one)? == first && planned_again(&first, &two)? == alike,
+        "planned": elf::read_image(&fs::File::open(path)?)??.as_ref() == Some(&image) && planned(bytes, path, &one)? == first && planned_again(&first, &two)? == alike,
         "interpreter": image.interpreter,
     });
     Ok((first, facts))

@@ -202,6 +202,11 @@ impl Description {
         })
     }
 
+    /// Whether it announces a dynamic section, be it in this file or in the one that its debug information is of.
+    pub fn has_dynamic_section(&self) -> bool {
+        self.segments.iter().any(|segment| segment.kind == "PT_DYNAMIC")
+    }
+
     /// What the file runs on.
     pub fn machine(bytes: &[u8]) -> Option<Machine> {
         Machine::of(bytes)

@@ -18,6 +18,7 @@ mod check;
 mod description;
 mod disk;
 mod edits;
+mod faults;
 mod file;
 mod image;
 mod journal;
@@ -36,8 +37,9 @@ mod versions;
 pub use description::{Description, Section, Segment, Symbol, os_abi_name, os_abi_number};
 pub use disk::{FileError, edit_file, read_file, undo_file, write_file};
 pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
+pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
-pub use note::resolution_cache;
+pub use note::{resolution_cache, resolution_cache_of};
 pub use patch::{Patch, read_image};
 
 use file::File;
