@@ -194,7 +194,11 @@ impl Description {
             entries: entries().map(|entry| (tag_to_str(entry.d_tag).to_owned(), entry.d_val)).collect(),
             symbol_table: elf.section_headers.iter().any(|section| section.sh_type == SHT_SYMTAB),
             resolution_cache: note::read(bytes, &elf).map(|note| strings(&note)).unwrap_or_default(),
-            size: (bytes.len() as u64, journal::undo(bytes).map(|(pristine, _)| pristine.len() as u64)),
+            size: (
+                bytes.len() as u64,
+                journal::undo(bytes, &super::parts::Parts::whole(bytes.len()))
+                    .map(|(pristine, _)| pristine.len() as u64),
+            ),
         })
     }
 

@@ -11,6 +11,7 @@ use scroll::ctx::SizeWith as _;
 
 use super::ElfError;
 use super::journal::Move;
+use super::parts::Parts;
 use super::state::Unseen;
 
 /// The distance from the entry to the pointer that debuggers look for.
@@ -88,9 +89,9 @@ impl Dynamic {
 }
 
 impl File {
-    pub(super) fn new(bytes: &[u8], elf: &Elf<'_>, layout: &Unseen) -> Result<Self, ElfError> {
+    pub(super) fn new(bytes: &[u8], parts: &Parts, elf: &Elf<'_>, layout: &Unseen) -> Result<Self, ElfError> {
         let file = Self {
-            bytes: bytes.to_vec(),
+            bytes: parts.copy(bytes, bytes.len()),
             ctx: elf_context(elf)?,
             header: elf.header,
             segments: elf.program_headers.clone(),
@@ -336,7 +337,12 @@ pub(super) fn elf_context(elf: &Elf<'_>) -> Result<Ctx, ElfError> {
 
 /// The file offset of a virtual address.
 pub(super) fn offset(elf: &Elf<'_>, address: u64) -> Result<u64, ElfError> {
-    elf.program_headers
+    offset_in(&elf.program_headers, address)
+}
+
+/// Likewise, with nothing but the program headers.
+pub(super) fn offset_in(segments: &[ProgramHeader], address: u64) -> Result<u64, ElfError> {
+    segments
         .iter()
         .filter(|load| load.p_type == PT_LOAD && address >= load.p_vaddr && address - load.p_vaddr < load.p_filesz)
         .find_map(|load| (address - load.p_vaddr).checked_add(load.p_offset))

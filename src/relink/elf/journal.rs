@@ -7,6 +7,9 @@
 //! [`UNSEEN`] a length and, inverted, what the edited file does not tell of its state.
 //! Strippers drop it, since no section and no segment covers it; the stripped file is then the pristine one.
 
+use std::ops::Range;
+
+use super::parts::Parts;
 use super::state::Unseen;
 
 const MAGIC: &[u8; 16] = b"\0akb-elf-undo\x02\0\0";
@@ -28,22 +31,22 @@ pub(super) struct Move {
     pub(super) from: u64,
 }
 
-/// Appends what brings `pristine` back to `edited`, which must be at least as long.
-pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>, moves: &[Move], unseen: &Unseen) {
+/// Appends what brings `pristine` back to `edited`, which must be at least as long, and equal outside of `parts`.
+pub(super) fn append(pristine: &[u8], parts: &Parts, edited: &mut Vec<u8>, moves: &[Move], unseen: &Unseen) {
     let mut records = Vec::new();
     let mut start = Vec::new();
     for part in moves {
         let numbers = [part.to, part.size, part.from].map(usize::try_from);
         let [Ok(to), Ok(size), Ok(from)] = numbers else { continue };
         if start.is_empty() {
-            start.extend_from_slice(&edited[..pristine.len()]);
+            start = parts.copy(edited, pristine.len());
         }
         if copy(&mut start, edited, to, size, from).is_some() {
             [COPY, to, size, from].into_iter().for_each(|number| put(&mut records, number));
         }
     }
     let base = if start.is_empty() { edited.as_slice() } else { &start };
-    for (start, end) in differences(pristine, base) {
+    for (start, end) in differences(pristine, base, parts) {
         put(&mut records, start);
         put(&mut records, end - start);
         records.extend(pristine[start..end].iter().map(|byte| !byte));
@@ -64,8 +67,8 @@ pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>, moves: &[Move], unse
 }
 
 /// The pristine bytes, and what the file does not tell of its state, if a journal ends `bytes`. Whoever takes
-/// them must check that the edit leads back.
-pub(super) fn undo(bytes: &[u8]) -> Option<(Vec<u8>, Unseen)> {
+/// them must check that the edit leads back. Of `bytes`, `parts` were read; so they are in the result.
+pub(super) fn undo(bytes: &[u8], parts: &Parts) -> Option<(Vec<u8>, Unseen)> {
     let footer_at = bytes.len().checked_sub(FOOTER)?;
     let mut footer = &bytes[footer_at..];
     let size = take(&mut footer)?;
@@ -75,7 +78,7 @@ pub(super) fn undo(bytes: &[u8]) -> Option<(Vec<u8>, Unseen)> {
     if footer != MAGIC || records_at != edited_size || pristine_size > edited_size {
         return None;
     }
-    let mut pristine = bytes[..pristine_size].to_vec();
+    let mut pristine = parts.copy(bytes, pristine_size);
     let mut records = &bytes[records_at..footer_at];
     let mut unseen = Unseen::default();
     while !records.is_empty() {
@@ -106,19 +109,29 @@ fn copy(into: &mut [u8], out_of: &[u8], to: usize, size: usize, from: usize) -> 
     Some(())
 }
 
+/// What lies behind the pristine bytes, if a journal ends `bytes`.
+pub(super) fn grown(bytes: &[u8]) -> Option<Range<usize>> {
+    let (mut footer, magic) = bytes.get(bytes.len().checked_sub(FOOTER)?..)?.split_at_checked(3 * NUMBER)?;
+    take(&mut footer)?;
+    let pristine_size = take(&mut footer)?;
+    (magic == MAGIC && pristine_size <= bytes.len()).then_some(pristine_size..bytes.len())
+}
+
 /// Ranges of `pristine` that differ in `edited`, near ones joined.
-fn differences(pristine: &[u8], edited: &[u8]) -> Vec<(usize, usize)> {
+pub(super) fn differences(pristine: &[u8], edited: &[u8], parts: &Parts) -> Vec<(usize, usize)> {
     const BLOCK: usize = 4096;
     let mut ranges: Vec<(usize, usize)> = Vec::new();
-    for (number, (old, new)) in pristine.chunks(BLOCK).zip(edited.chunks(BLOCK)).enumerate() {
-        if new.starts_with(old) {
-            continue;
-        }
-        for index in (0..old.len()).filter(|&index| old[index] != new[index]) {
-            let at = number * BLOCK + index;
-            match ranges.last_mut() {
-                Some((_, end)) if at - *end < GAP => *end = at + 1,
-                _ => ranges.push((at, at + 1)),
+    for (start, old, new) in parts.pairs(pristine, edited) {
+        for (number, (old, new)) in old.chunks(BLOCK).zip(new.chunks(BLOCK)).enumerate() {
+            if old == new {
+                continue;
+            }
+            for index in (0..old.len()).filter(|&index| old[index] != new[index]) {
+                let at = start + number * BLOCK + index;
+                match ranges.last_mut() {
+                    Some((_, end)) if at - *end < GAP => *end = at + 1,
+                    _ => ranges.push((at, at + 1)),
+                }
             }
         }
     }
@@ -159,8 +172,8 @@ mod tests {
             let unseen = Unseen { page_size: Some(4096), ..Unseen::default() };
             for (moves, unseen) in [(&[][..], Unseen::default()), (&moves, unseen)] {
                 let mut edited = edited.clone();
-                append(&pristine, &mut edited, moves, &unseen);
-                prop_assert_eq!(undo(&edited), Some((pristine.clone(), unseen)));
+                append(&pristine, &Parts::whole(pristine.len()), &mut edited, moves, &unseen);
+                prop_assert_eq!(undo(&edited, &Parts::whole(edited.len())), Some((pristine.clone(), unseen)));
             }
         }
 
@@ -172,14 +185,14 @@ mod tests {
                 }
             }
             bytes.extend_from_slice(MAGIC);
-            undo(&bytes);
+            undo(&bytes, &Parts::whole(bytes.len()));
         }
     }
 
     #[test]
     fn hides_what_was_there() {
         let mut edited = b"XXXXXXXXXXXXXXXXXXXXXXX".to_vec();
-        append(b"/secret/folder/of/build", &mut edited, &[], &Unseen::default());
+        append(b"/secret/folder/of/build", &Parts::whole(23), &mut edited, &[], &Unseen::default());
         assert!(!edited.windows(6).any(|window| window == b"secret"));
     }
 }

@@ -8,6 +8,7 @@
 //! The result is a function of the pristine file and the wanted state alone: an undo `journal` behind the
 //! end of the file brings the pristine bytes back before a further edit.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use goblin::elf::Elf;
@@ -22,6 +23,8 @@ mod file;
 mod image;
 mod journal;
 mod note;
+mod parts;
+mod patch;
 mod place;
 mod renamed;
 mod room;
@@ -37,8 +40,10 @@ pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
 pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
 pub use note::{resolution_cache, resolution_cache_of};
+pub use patch::{Patch, read_image};
 
 use file::File;
+use parts::Parts;
 use state::{State, Unseen};
 
 /// Why an ELF file could not be read or edited.
@@ -86,7 +91,13 @@ impl From<scroll::Error> for ElfError {
 /// An earlier edit is undone first, so that the result depends only on the pristine file and the state that
 /// is wanted now: what `edits` leaves open stays as it is in `bytes`.
 pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
-    let (now, pristine) = undone(bytes)?;
+    edit_parts(bytes, &Parts::whole(bytes.len()), edits)
+}
+
+/// Likewise with a file of which `parts` were read; the result is complete in these parts, and behind the end
+/// of the pristine bytes.
+fn edit_parts(bytes: &[u8], parts: &Parts, edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
+    let (now, pristine) = undone(bytes, parts)?;
     let mut wanted = now.clone();
     edits.apply(&mut wanted)?;
     let elf = parse(&pristine)?;
@@ -100,14 +111,14 @@ pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
         let crossed_out = edits.layout.cross_out.then(|| crossed_out(bytes, &pristine, &now, &wanted));
         wanted.unseen.crossed_out = crossed_out.transpose()?.flatten();
     }
-    let result = produce(&pristine, &elf, &wanted)?;
-    Ok((result != bytes).then_some(result))
+    let result = produce(&pristine, parts, &elf, &wanted)?;
+    Ok((!parts.equal(&result, bytes)).then_some(result))
 }
 
 /// The pristine bytes of a file that [`edit`] made; `bytes` themselves where it did not, or where somebody
 /// else changed them since.
 pub fn pristine(bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
-    Ok(undone(bytes)?.1)
+    Ok(undone(bytes, &Parts::whole(bytes.len()))?.1.into_owned())
 }
 
 /// Where the bytes of `PT_INTERP` lie in the file, padding included. They may be overwritten in place with
@@ -134,17 +145,17 @@ fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
 
 /// The state of a file and its pristine bytes. A journal counts only if it explains every byte: otherwise
 /// another tool's changes would be lost.
-fn undone(bytes: &[u8]) -> Result<(State, Vec<u8>), ElfError> {
+fn undone<'a>(bytes: &'a [u8], parts: &Parts) -> Result<(State, Cow<'a, [u8]>), ElfError> {
     let elf = parse(bytes)?;
-    let Some((pristine, unseen)) = journal::undo(bytes) else {
-        return Ok((State::read(bytes, &elf, Unseen::default())?, bytes.to_vec()));
+    let Some((pristine, unseen)) = journal::undo(bytes, parts) else {
+        return Ok((State::read(bytes, &elf, Unseen::default())?, Cow::Borrowed(bytes)));
     };
     let state = State::read(bytes, &elf, unseen)?;
-    let explained = parse(&pristine).and_then(|elf| produce(&pristine, &elf, &state)).is_ok_and(|made| made == bytes);
-    if explained {
-        return Ok((state, pristine));
+    let made = parse(&pristine).and_then(|elf| produce(&pristine, parts, &elf, &state));
+    if made.is_ok_and(|made| parts.equal(&made, bytes)) {
+        return Ok((state, Cow::Owned(pristine)));
     }
-    Ok((State { unseen: Unseen::default(), ..state }, bytes.to_vec()))
+    Ok((State { unseen: Unseen::default(), ..state }, Cow::Borrowed(bytes)))
 }
 
 /// How much of an earlier search path stays behind: one that an edit put behind the other strings, until it is
@@ -160,16 +171,16 @@ fn crossed_out(bytes: &[u8], pristine: &[u8], now: &State, wanted: &State) -> Re
 }
 
 /// The pristine file in the wanted state.
-fn produce(pristine: &[u8], elf: &Elf<'_>, wanted: &State) -> Result<Vec<u8>, ElfError> {
+fn produce(pristine: &[u8], parts: &Parts, elf: &Elf<'_>, wanted: &State) -> Result<Vec<u8>, ElfError> {
     let now = State::read(pristine, elf, Unseen::default())?;
     if now.same(wanted) {
-        return Ok(pristine.to_vec());
+        return Ok(parts.copy(pristine, pristine.len()));
     }
-    let mut file = File::new(pristine, elf, &wanted.unseen)?;
+    let mut file = File::new(pristine, parts, elf, &wanted.unseen)?;
     file.change(elf, &now, wanted)?;
     let (mut made, moves) = file.write()?;
     check::check(pristine, elf, &made, wanted)?;
-    journal::append(pristine, &mut made, &moves, &wanted.unseen);
+    journal::append(pristine, parts, &mut made, &moves, &wanted.unseen);
     Ok(made)
 }
 
