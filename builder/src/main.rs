@@ -3,6 +3,7 @@
 mod commands;
 mod context;
 mod failure;
+mod patchelf;
 mod render;
 mod tools;
 
@@ -11,6 +12,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.first().is_some_and(patchelf::is_meant) {
+        return patchelf::main(arguments);
+    }
     let arguments = commands::Cli::parse();
     let context = match context::Context::new(&arguments.globals) {
         Ok(context) => context,

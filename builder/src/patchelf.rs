@@ -284,7 +284,7 @@ impl Options {
         if let (true, Some(soname)) = (self.print.soname, &found.soname) {
             println!("{soname}");
         }
-        if self.print.rpath && (found.dynamic || !found.has_dynamic_section()) {
+        if self.print.rpath && !found.debug_only {
             if !found.dynamic {
                 return Err(told(&ElfError::NoDynamic));
             }
@@ -294,7 +294,7 @@ impl Options {
             println!("execstack: {}", found.executable_stack.map_or('?', |on| if on { 'X' } else { '-' }));
         }
         if self.print.needed {
-            if !found.dynamic && !found.has_dynamic_section() {
+            if !found.dynamic && !found.debug_only {
                 return Err(told(&ElfError::NoDynamic));
             }
             found.needed.iter().for_each(|name| println!("{name}"));
@@ -312,7 +312,7 @@ impl Options {
         }
         // Only libraries have a name of their own.
         edits.soname = self.soname.clone().filter(|_| found.kind == "DYN").map(Some);
-        if found.dynamic || !found.has_dynamic_section() {
+        if !found.debug_only {
             edits.search = self.new_search(bytes, found);
         }
         let names = |name: &String| Needed::Remove(name.clone());

@@ -2,6 +2,7 @@
 
 mod build;
 mod completions;
+mod elf;
 mod fetch;
 mod inputs;
 mod install;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    Elf(elf::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -61,6 +63,7 @@ impl Command {
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::Elf(args) => elf::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
         }

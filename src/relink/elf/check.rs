@@ -19,8 +19,8 @@ pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State)
     if State::read(made, &new, wanted.unseen.clone())? != *wanted {
         return wrong("what was asked for is not what it says");
     }
-    if !wanted.unseen.renamed.is_empty() {
-        renamed::check(old, made, &new, &wanted.unseen.renamed)?;
+    if !wanted.unseen.renamed.is_empty() || !wanted.unseen.unversioned.is_empty() {
+        renamed::check(old, made, &new, &wanted.unseen)?;
     } else if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
         return wrong("dynamic symbols changed");
     }

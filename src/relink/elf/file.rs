@@ -352,7 +352,7 @@ pub(super) fn text_at<'a>(bytes: &'a [u8], elf: &Elf<'_>, at: u64) -> Result<&'a
 /// The NUL-terminated string at an offset of a string table.
 pub(super) fn text(strings: &[u8], at: u64) -> Result<&[u8], ElfError> {
     let tail = usize::try_from(at).ok().and_then(|at| strings.get(at..));
-    let tail = tail.ok_or_else(|| ElfError::Malformed("a name lies outside of the strings".into()))?;
+    let tail = tail.ok_or_else(|| ElfError::Malformed("string table index out of bounds".into()))?;
     let end = tail.iter().position(|&byte| byte == 0);
     end.map(|end| &tail[..end]).ok_or_else(|| ElfError::Malformed("a name has no end".into()))
 }
