@@ -132,7 +132,7 @@ impl Options {
     /// `None` where all was said already.
     fn parse(arguments: Vec<OsString>) -> Result<Option<Self>, String> {
         let mut options = Self::default();
-        options.edits.layout = Layout { clear_old: Some(true), cross_out: true, ..Layout::default() };
+        options.edits.layout = Layout { clear_old: Some(true), like_patchelf: true, ..Layout::default() };
         let mut left = Arguments(arguments.into_iter());
         left.0.next();
         while let Some(argument) = left.0.next() {
@@ -371,6 +371,9 @@ fn told(error: &ElfError) -> String {
     match error {
         ElfError::NoInterpreter => no_section(".interp"),
         ElfError::NoDynamic => no_section(".dynamic"),
+        ElfError::Malformed(what) if what.contains("no DT_NULL") => {
+            format!("setSubstr: write extends past end of section: {what}")
+        }
         ElfError::Malformed(what) => what.clone(),
         error => error.to_string(),
     }

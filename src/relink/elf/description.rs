@@ -230,7 +230,7 @@ fn pristine_size(bytes: &[u8]) -> Option<u64> {
 /// A file with debug information kept apart announces a dynamic section that it does not have.
 fn parse_any(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
     let header = Elf::parse_header(bytes)?;
-    match Elf::parse(bytes) {
+    match super::parse(bytes) {
         Ok(mut elf) => {
             if is_kept_apart(&elf) {
                 elf.dynamic = None;
@@ -246,7 +246,7 @@ fn parse_any(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
             elf.program_headers = goblin::elf::ProgramHeader::parse(bytes, phoff, count, ctx)?;
             let count = usize::from(elf.header.e_shnum);
             elf.section_headers = goblin::elf::SectionHeader::parse(bytes, shoff, count, ctx)?;
-            if is_kept_apart(&elf) { Ok(elf) } else { Err(error.into()) }
+            if is_kept_apart(&elf) { Ok(elf) } else { Err(error) }
         }
     }
 }
