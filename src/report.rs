@@ -23,7 +23,7 @@ pub enum Stage {
     /// Wheels to a site.
     Install,
     /// Files that become what the recipe says.
-    Substitute,
+    Replace,
     /// Interpreter, RUNPATH, runtime libraries.
     Relink,
     /// Bytecode, modes, times, hash.
@@ -45,7 +45,7 @@ impl Stage {
             Self::Unpack => "unpack",
             Self::Compile => "compile",
             Self::Install => "install",
-            Self::Substitute => "substitute",
+            Self::Replace => "replace",
             Self::Relink => "relink",
             Self::Finish => "finish",
             Self::Place => "place",

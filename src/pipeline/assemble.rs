@@ -37,7 +37,7 @@ pub(super) fn assemble(
     let substituted = if rules.is_empty() {
         BTreeSet::new()
     } else {
-        staged(reporter, Stage::Substitute, None, || follow(tree, rules, inputs, tools))?
+        staged(reporter, Stage::Replace, None, || follow(tree, rules, inputs, tools))?
     };
     let mut changed = staged(reporter, Stage::Relink, None, || {
         let dlopen = dlopen(locked);
