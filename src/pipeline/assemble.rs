@@ -93,7 +93,7 @@ fn install(
     if rules.is_empty() {
         return Ok(());
     }
-    let changed = staged(reporter, Stage::Substitute, None, || follow(tree, rules, layout, tools))?;
+    let changed = staged(reporter, Stage::Replace, None, || follow(tree, rules, layout, tools))?;
     install::refresh_records(tree, layout, &recorded(changed), jobs)?;
     Ok(())
 }

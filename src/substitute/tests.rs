@@ -317,6 +317,19 @@ fn whole_files_are_replaced_or_made() {
 }
 
 #[test]
+fn what_a_source_says_is_part_of_the_identity() {
+    let tree = tree(&[("etc/a", "old"), ("patch", "one")]);
+    let said = "[[substitute]]\nfiles = [\"etc/a\"]\nsource = \"patch\"\n";
+    let recipe = Recipe::parse(said, Path::new("akb.toml")).unwrap();
+    let identity = || Rules::open(&recipe.substitute, tree.path()).unwrap().identity().to_owned();
+    let first = identity();
+    fs::write(tree.path().join("patch"), "two").unwrap();
+    assert_ne!(identity(), first);
+    fs::remove_file(tree.path().join("patch")).unwrap();
+    assert!(matches!(Rules::open(&recipe.substitute, tree.path()), Err(SubstituteError::Read { .. })));
+}
+
+#[test]
 fn binary_files_change_by_equal_length_only() {
     let tree = tree(&[("lib/x.so", "\u{0}/usr/lib/a\u{0}"), ("lib/t", "/usr/lib/a")]);
     let rules = |with: &str, binary: bool| {
