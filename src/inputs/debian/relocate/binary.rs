@@ -4,6 +4,7 @@ use super::error::RelocateError;
 use super::layout::{Layout, Side};
 use super::source::base;
 use super::text::{self, Roots};
+use super::wrapper;
 use crate::relink::elf::{self, Edits, Image, Interpreter, SearchPath, SearchTag};
 use crate::relink::glob;
 use crate::runtime::seal;
@@ -23,9 +24,9 @@ pub(super) fn edit(
     (name, image): (&str, &Image),
     mut bytes: Vec<u8>,
 ) -> Result<Vec<u8>, RelocateError> {
-    if is_compilers(name, &bytes) {
+    if is_compilers(name, &bytes) || wrapper::is_wrapped(layout.source, name) {
         move_away(&mut bytes);
-    } else {
+    } else if !is_python(name) {
         let soname = image.soname.as_deref().unwrap_or(base(name));
         seal::seal(soname, &mut bytes).map_err(|source| RelocateError::Seal { path: name.to_owned(), source })?;
     }
@@ -67,6 +68,11 @@ fn search(layout: &Layout<'_>, roots: &Roots<'_>, side: Side, image: &Image) -> 
         }
     }
     folders.join(":")
+}
+
+/// It knows no folder of libraries, and a part of a path in one of its modules is no path.
+fn is_python(name: &str) -> bool {
+    ["python", "libpython"].iter().any(|start| base(name).starts_with(start))
 }
 
 /// GCC finds its own files by where it lies, which it compares with where it was to lie: all of these paths have to

@@ -25,7 +25,12 @@ pub(super) struct Source {
     folders: BTreeSet<String>,
     /// Programs and libraries.
     pub(super) images: BTreeMap<String, Image>,
+    /// Those of them that are compilers to whoever calls them: drivers of GCC.
+    pub(super) drivers: BTreeSet<String>,
 }
+
+/// The name of a spec that only drivers of GCC have.
+const DRIVERS_MARK: &[u8] = b"startfile_prefix_spec";
 
 impl Source {
     /// Reads names and the ELF files among them, on the threads of the pool that it is called in.
@@ -39,16 +44,24 @@ impl Source {
                 kind => drop(nodes.insert(name, kind)),
             }
         }
-        let mut source = Self { root: root.to_owned(), nodes, folders, images: BTreeMap::new() };
+        let (images, drivers) = (BTreeMap::new(), BTreeSet::new());
+        let mut source = Self { root: root.to_owned(), nodes, folders, images, drivers };
         let files: Vec<&String> =
             source.nodes.iter().filter(|(_, kind)| matches!(kind, Kind::File { .. })).map(|(name, _)| name).collect();
         let images: Result<Vec<_>, RelocateError> =
-            files.into_par_iter().map(|name| Ok((name, source.image(name)?))).collect();
-        source.images = images?.into_iter().filter_map(|(name, image)| Some((name.clone(), image?))).collect();
+            files.into_par_iter().map(|name| Ok((name.clone(), source.image(name)?))).collect();
+        for (name, image) in images? {
+            let Some((image, is_driver)) = image else { continue };
+            if is_driver {
+                source.drivers.insert(name.clone());
+            }
+            source.images.insert(name, image);
+        }
         Ok(source)
     }
 
-    fn image(&self, name: &str) -> Result<Option<Image>, RelocateError> {
+    /// What the dynamic linker would read from a file, and whether it is a compiler's driver.
+    fn image(&self, name: &str) -> Result<Option<(Image, bool)>, RelocateError> {
         let path = self.path(name);
         let failed = |source| RelocateError::Read { path: path.clone(), source };
         let mut file = File::open(&path).map_err(failed)?;
@@ -61,7 +74,9 @@ impl Source {
             return Ok(None);
         }
         let bytes = self.bytes(name)?;
-        Image::read(&bytes).map_err(|source| RelocateError::Elf { path: name.to_owned(), source })
+        let image = Image::read(&bytes).map_err(|source| RelocateError::Elf { path: name.to_owned(), source })?;
+        let is_driver = || name.starts_with("usr/bin/") && memchr::memmem::find(&bytes, DRIVERS_MARK).is_some();
+        Ok(image.map(|image| (image, is_driver())))
     }
 
     /// Where a name is on this machine.

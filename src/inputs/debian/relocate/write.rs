@@ -62,10 +62,10 @@ pub(super) fn plan(
             },
             Kind::File { executable, .. } => {
                 let mut spot = spot.clone();
-                let is_program = spot.side == Side::Dev && layout.source.images.contains_key(name);
-                let script = shell.as_deref().filter(|_| is_program);
-                if let Some(script) = script.and_then(|shell| wrapper::script(layout, roots, shell, &spot.dest)) {
-                    let hidden = format!("{}/{}", wrapper::FOLDER, base(&spot.dest));
+                if spot.side == Side::Dev && wrapper::is_wrapped(layout.source, name) {
+                    let shell = shell.as_deref().ok_or_else(|| RelocateError::Missing { missing: "/bin/sh".into() })?;
+                    let hidden = format!("{}/{}", wrapper::FOLDER, base(name));
+                    let script = wrapper::script(layout, roots, shell, name);
                     work.items.insert(spot.clone(), Item::Text(script, true));
                     spot.dest = hidden;
                 }
