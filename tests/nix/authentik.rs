@@ -32,7 +32,7 @@ fn authentiks_dependencies_become_a_store_path() {
     assert!((400_000_000..1_000_000_000).contains(&bytes), "{bytes} bytes");
 
     let run = of(&format!(
-        "derivation {{ name = \"ran\"; system = builtins.currentSystem; builder = \"${{environment}}/bin/python\"; \
+        "derivation {{ name = \"ran\"; system = builtins.currentSystem; builder = \"${{environment}}/bin/python\"; PATH = \"${{environment}}/bin\"; \
          args = [ \"-c\" \"{IMPORTS}\" ]; }}"
     ));
     assert_eq!(fs::read_to_string(nix.path(&nix.built(&run)[0])).unwrap(), "c");

@@ -26,11 +26,12 @@ fn receipt(tree: &Path) -> String {
     receipt["hash"].as_str().unwrap().to_owned()
 }
 
-/// Runs a tree's Python as a builder: the sandbox shows the tree's closure and nothing else.
+/// Runs a tree's Python as a builder: the sandbox shows the tree's closure and nothing else. Nix tells a program its
+/// bare name alone, so that Python looks for itself in PATH.
 pub fn runs(nix: &Nix, tree: &str) {
     let expression = format!(
         "derivation {{ name = \"ran\"; system = builtins.currentSystem; \
-         builder = builtins.storePath {tree} + \"/bin/python\"; args = [ \"-c\" \"{SCRIPT}\" ]; }}"
+         builder = builtins.storePath {tree} + \"/bin/python\"; PATH = \"{tree}/bin\"; args = [ \"-c\" \"{SCRIPT}\" ]; }}"
     );
     let said = fs::read_to_string(nix.path(&nix.built(&expression)[0])).unwrap();
     assert_eq!(said, format!("{tree} markupsafe._speedups"));
