@@ -132,7 +132,7 @@ impl Options {
     /// `None` where all was said already.
     fn parse(arguments: Vec<OsString>) -> Result<Option<Self>, String> {
         let mut options = Self::default();
-        options.edits.layout = Layout { clear_old: Some(true), cross_out: true, ..Layout::default() };
+        options.edits.layout = Layout { clear_old: Some(true), like_patchelf: true, ..Layout::default() };
         let mut left = Arguments(arguments.into_iter());
         left.0.next();
         while let Some(argument) = left.0.next() {
@@ -284,7 +284,7 @@ impl Options {
         if let (true, Some(soname)) = (self.print.soname, &found.soname) {
             println!("{soname}");
         }
-        if self.print.rpath && (found.dynamic || !found.has_dynamic_section()) {
+        if self.print.rpath && !found.debug_only {
             if !found.dynamic {
                 return Err(told(&ElfError::NoDynamic));
             }
@@ -294,7 +294,7 @@ impl Options {
             println!("execstack: {}", found.executable_stack.map_or('?', |on| if on { 'X' } else { '-' }));
         }
         if self.print.needed {
-            if !found.dynamic && !found.has_dynamic_section() {
+            if !found.dynamic && !found.debug_only {
                 return Err(told(&ElfError::NoDynamic));
             }
             found.needed.iter().for_each(|name| println!("{name}"));
@@ -312,7 +312,7 @@ impl Options {
         }
         // Only libraries have a name of their own.
         edits.soname = self.soname.clone().filter(|_| found.kind == "DYN").map(Some);
-        if found.dynamic || !found.has_dynamic_section() {
+        if !found.debug_only {
             edits.search = self.new_search(bytes, found);
         }
         let names = |name: &String| Needed::Remove(name.clone());
@@ -371,6 +371,9 @@ fn told(error: &ElfError) -> String {
     match error {
         ElfError::NoInterpreter => no_section(".interp"),
         ElfError::NoDynamic => no_section(".dynamic"),
+        ElfError::Malformed(what) if what.contains("no DT_NULL") => {
+            format!("setSubstr: write extends past end of section: {what}")
+        }
         ElfError::Malformed(what) => what.clone(),
         error => error.to_string(),
     }

@@ -1,7 +1,8 @@
-//! Makes a tree find its libraries in itself: copies those that it lacks from the inputs, and sets interpreter
-//! and search path of every program and library. [`check`](fn@check) reads a finished tree again.
+//! Makes a tree find its libraries: sets interpreter and search path of every program and library, so that each
+//! finds what it needs in the tree and, for what the tree lacks, in copies from the inputs or in the inputs
+//! themselves ([`Runtime`]). [`check`](fn@check) reads a finished tree again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
@@ -11,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::explain::{ExitCode, Explain};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Runtime};
 use crate::report::Reporter;
 use crate::runtime::seal;
 use crate::tree::TreeError;
@@ -22,10 +23,11 @@ pub mod glob;
 mod library;
 mod missing;
 mod owner;
+mod probe;
 mod resolve;
 mod scan;
 
-pub use check::{Finding, Outcome, check};
+pub use check::{Finding, Outcome, Premises, check};
 pub use missing::{Missing, Reason, debian_package};
 
 use elf::{Edits, ElfError, Interpreter, Machine, Patch};
@@ -44,6 +46,26 @@ pub const INTERPRETER_SLOT: usize = 256;
 /// The C library ends a process whose thread is cancelled when it finds no `libgcc_s.so.1`.
 const OPENED: &[(&str, &str)] = &[("libc.so.6", "libgcc_s.so.1")];
 
+/// Libraries that belong to the dynamic linker, as patterns of their names.
+const LIBC: &[&str] = &[
+    "ld-*.so.*",
+    "ld64.so.*",
+    "libc.so.6",
+    "libm.so.6",
+    "libmvec.so.1",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libresolv.so.2",
+    "libutil.so.1",
+    "libanl.so.1",
+    "libBrokenLocale.so.1",
+    "libthread_db.so.1",
+    "libnss_*.so.2",
+    "libc.so",
+    "libc.musl-*.so.1",
+];
+
 /// What to relink.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
@@ -53,7 +75,7 @@ pub struct Job<'a> {
     pub prefix: &'a Path,
     /// The folder with the packages, relative to the tree.
     pub site: &'a Path,
-    /// Where libraries are copied from.
+    /// Where libraries come from: copied into the tree, or referred to where they are.
     pub inputs: &'a Inputs,
     /// Names that files open at run time: by the name of a package, or by a pattern of paths below the tree or
     /// below `site` (with a slash or a star in it).
@@ -72,7 +94,7 @@ pub struct RelinkReport {
     /// Copied libraries, by name, with where they came from as the sandbox sees it.
     pub copied: BTreeMap<String, PathBuf>,
     /// Links beside them, with what they lead to.
-    pub links: BTreeMap<String, String>,
+    pub links: BTreeMap<String, PathBuf>,
     /// Size of the copies in bytes.
     pub bytes: u64,
     /// ELF files that were left as they are, with the reason.
@@ -186,6 +208,12 @@ fn missing_hint(missing: &[Missing]) -> String {
     )
 }
 
+/// The dynamic linker that a program names; `None` where it names none.
+pub fn interpreter_of(program: &Path) -> Result<Option<PathBuf>, RelinkError> {
+    let bytes = read(program)?;
+    Ok(elf::Image::read(&bytes).ok().flatten().and_then(|image| image.interpreter).map(PathBuf::from))
+}
+
 /// Relinks a tree. What it writes depends on the tree and the inputs, not on `jobs`.
 pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<RelinkReport, RelinkError> {
     let interpreter = &job.inputs.interpreter;
@@ -194,11 +222,7 @@ pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Res
     let machine = Machine::of(&bytes).ok_or_else(absent)?;
     let mut libraries = Libraries::new(job.inputs, machine);
     let loader = libraries.at(interpreter)?.ok_or_else(absent)?;
-    let path = job.prefix.join(LIBDIR).join(&loader.name);
-    let path = path.to_string_lossy().into_owned();
-    if path.len() >= INTERPRETER_SLOT {
-        return Err(RelinkError::PrefixTooLong { found: path.len() });
-    }
+    let wanted = wanted_interpreter(job, &loader)?;
 
     let scan = scan::scan(job.tree, machine, jobs)?;
     let (dlopen, unused) = owner::opened(job, &scan)?;
@@ -206,53 +230,98 @@ pub fn relink(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Res
         let hint = "correct the name, or remove its `dlopen` from akb.toml".to_owned();
         reporter.warn(format!("`{name}` names no program or library that could open others by name"), Some(hint));
     }
-    let (scan, resolution) = resolve(scan, libraries, loader, dlopen, job.ignore)?;
+    let (scan, resolution) = resolve(job, scan, libraries, loader, default_folders(job.inputs, &bytes), dlopen)?;
     for note in &resolution.notes {
         reporter.note(note.clone());
     }
     if !resolution.missing.is_empty() {
         return Err(RelinkError::Missing { missing: resolution.missing.into_iter().collect() });
     }
-    apply(job.tree, &scan, &resolution, &Interpreter { path, slot: Some(INTERPRETER_SLOT) }, jobs)
+    apply(job, &scan, &resolution, &wanted, jobs)
+}
+
+/// The interpreter that the tree's programs get.
+fn wanted_interpreter(job: &Job<'_>, loader: &Library) -> Result<Interpreter, RelinkError> {
+    let path = match job.inputs.runtime {
+        Runtime::Copied => job.prefix.join(LIBDIR).join(&loader.name),
+        Runtime::Referenced => job.inputs.interpreter.clone(),
+    };
+    // What does not lie below the prefix stays the same wherever the tree is placed.
+    let slot = path.starts_with(job.prefix).then_some(INTERPRETER_SLOT);
+    let path = path.to_string_lossy().into_owned();
+    if slot.is_some_and(|slot| path.len() >= slot) {
+        return Err(RelinkError::PrefixTooLong { found: path.len() });
+    }
+    Ok(Interpreter { path, slot })
+}
+
+/// Library folders of the inputs that the dynamic linker `loader` searches by itself: it names them, each with a
+/// slash at its end.
+fn default_folders(inputs: &Inputs, loader: &[u8]) -> BTreeSet<PathBuf> {
+    match inputs.runtime {
+        Runtime::Copied => BTreeSet::new(),
+        Runtime::Referenced => inputs.libraries.iter().filter(|folder| names_folder(loader, folder)).cloned().collect(),
+    }
+}
+
+fn names_folder(loader: &[u8], folder: &Path) -> bool {
+    let text = [folder.as_os_str().as_encoded_bytes(), b"/\0"].concat();
+    memchr::memmem::find(loader, &text).is_some()
 }
 
 fn resolve<'a>(
+    job: &Job<'a>,
     scan: Scan,
     libraries: Libraries<'a>,
     loader: Library,
+    default: BTreeSet<PathBuf>,
     mut dlopen: BTreeMap<PathBuf, Vec<String>>,
-    ignore: &'a [String],
 ) -> Result<(Scan, Resolution), RelinkError> {
     let libdir = PathBuf::from(LIBDIR);
-    for (library, opened) in OPENED {
+    let runtime = job.inputs.runtime;
+    for (library, opened) in OPENED.iter().filter(|_| runtime == Runtime::Copied) {
         dlopen.entry(libdir.join(library)).or_default().push((*opened).to_owned());
     }
     let openers = dlopen.keys().cloned().collect();
+    let loader_file = match runtime {
+        Runtime::Copied => libdir.join(&loader.name),
+        Runtime::Referenced => loader.path.clone(),
+    };
     let mut resolver = Resolver {
         scan,
         libraries: Some(libraries),
+        runtime,
+        outside: BTreeMap::new(),
         libdir,
         loader: loader.name.clone(),
+        loader_file: loader_file.clone(),
+        default,
         dlopen,
-        ignore,
+        ignore: job.ignore,
         result: Resolution { openers, ..Resolution::default() },
         queue: VecDeque::new(),
     };
-    let name = loader.name.clone();
-    resolver.take(&name, loader);
+    match runtime {
+        Runtime::Copied => resolver.take(&loader.name.clone(), loader),
+        Runtime::Referenced => drop(resolver.outside.insert(loader_file, loader.image)),
+    }
     resolver.run()
 }
 
 /// Writes what was decided.
 fn apply(
-    tree: &Path,
+    job: &Job<'_>,
     scan: &Scan,
     resolution: &Resolution,
     interpreter: &Interpreter,
     jobs: NonZeroUsize,
 ) -> Result<RelinkReport, RelinkError> {
+    let tree = job.tree;
     let libdir = tree.join(LIBDIR);
-    fs::create_dir_all(&libdir).map_err(|source| RelinkError::Io { path: libdir.clone(), source })?;
+    if !resolution.copies.is_empty() || !resolution.links.is_empty() {
+        fs::create_dir_all(&libdir).map_err(|source| RelinkError::Io { path: libdir.clone(), source })?;
+    }
+    let seals = job.inputs.runtime == Runtime::Copied;
     let work: Vec<_> = scan.images.iter().collect();
     let copies = &resolution.copies;
     let results = parallel(jobs, || {
@@ -266,13 +335,16 @@ fn apply(
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 match copies.get(&name).filter(|_| path.parent() == Some(Path::new(LIBDIR))) {
                     Some(library) => copy(library, &tree.join(path), &edits).map(Written::Copy),
-                    None => rewrite(&tree.join(path), &edits, resolution.openers.contains(*path)).map(Written::Tree),
+                    None => {
+                        let opener = seals && resolution.openers.contains(*path);
+                        rewrite(&tree.join(path), &edits, opener).map(Written::Tree)
+                    }
                 }
             })
             .collect::<Result<Vec<_>, RelinkError>>()
     })??;
     for (name, target) in &resolution.links {
-        link(Path::new(target), &libdir.join(name))?;
+        link(target, &libdir.join(name))?;
     }
     let mut report = RelinkReport {
         files: work.len() as u64,

@@ -7,7 +7,8 @@ use super::elf::{Image, Priority, SearchPath, SearchTag};
 use super::library::{Libraries, Library};
 use super::missing::{Missing, Reason};
 use super::scan::{Scan, join};
-use super::{RelinkError, origin};
+use super::{LIBC, RelinkError, origin};
+use crate::inputs::Runtime;
 
 /// What [`Resolver::run`] decided.
 #[derive(Debug, Default)]
@@ -16,8 +17,8 @@ pub(super) struct Resolution {
     pub(super) search: BTreeMap<PathBuf, Option<SearchPath>>,
     /// Libraries of the inputs to copy, by the name of the copy.
     pub(super) copies: BTreeMap<String, Library>,
-    /// Links beside them: name and the copy that it leads to.
-    pub(super) links: BTreeMap<String, String>,
+    /// Links beside them: name and what it leads to.
+    pub(super) links: BTreeMap<String, PathBuf>,
     /// Files that open libraries by name.
     pub(super) openers: BTreeSet<PathBuf>,
     /// What is not there.
@@ -34,10 +35,18 @@ pub(super) struct Resolver<'a> {
     pub(super) scan: Scan,
     /// Where copies come from; `None` where the tree must do by itself.
     pub(super) libraries: Option<Libraries<'a>>,
+    /// Whether they are copied or referred to.
+    pub(super) runtime: Runtime,
+    /// What is not in the tree and was found, by its path, which is absolute.
+    pub(super) outside: BTreeMap<PathBuf, Image>,
     /// Where copies go, relative to the tree.
     pub(super) libdir: PathBuf,
     /// File name of the dynamic linker, which every process has loaded.
     pub(super) loader: String,
+    /// Where it is: below the tree, or absolute.
+    pub(super) loader_file: PathBuf,
+    /// Folders that it searches by itself.
+    pub(super) default: BTreeSet<PathBuf>,
     /// Names that files open at run time, by file.
     pub(super) dlopen: BTreeMap<PathBuf, Vec<String>>,
     /// Patterns of what may be missing: `SONAME`, or `FILE:SONAME`.
@@ -67,7 +76,7 @@ enum Reach {
     Tree,
 }
 
-/// A need and the library that answers it.
+/// A need and the library that answers it. What is absolute is not in the tree.
 struct Hit {
     name: String,
     folder: PathBuf,
@@ -104,14 +113,14 @@ impl Resolver<'_> {
         let mut folders: Vec<(PathBuf, Option<String>)> =
             kept.into_iter().map(|(folder, text)| (folder, Some(text))).collect();
         for hit in &hits {
-            if !folders.iter().any(|(folder, _)| *folder == hit.folder) {
+            if !folders.iter().any(|(folder, _)| *folder == hit.folder) && !self.is_default(hit) {
                 folders.push((hit.folder.clone(), None));
             }
         }
         let folders = self.ordered(path, folders, &hits);
         let here = path.parent().unwrap_or(Path::new(""));
         let texts: Vec<String> =
-            folders.into_iter().map(|(folder, text)| text.unwrap_or_else(|| origin(here, &folder))).collect();
+            folders.into_iter().map(|(folder, text)| text.unwrap_or_else(|| entry(here, &folder))).collect();
         let tag = match &image.search {
             // Without the tag, what it loads would no longer inherit these folders.
             Some(search) if !self.is_copy(path) => search.tag,
@@ -146,9 +155,9 @@ impl Resolver<'_> {
         name: &str,
         how: How,
     ) -> Result<Option<Hit>, RelinkError> {
-        if name == self.loader && self.scan.find(&self.libdir, name).is_some() {
-            if let Some(lacks) = lacks(&self.scan, image, name, &self.libdir.join(name)) {
-                self.miss(path, name, Reason::Versions { found: self.libdir.join(name), lacks });
+        if name == self.loader {
+            if let Some(lacks) = self.image(&self.loader_file).and_then(|found| lacks(found, image, name)) {
+                self.miss(path, name, Reason::Versions { found: self.loader_file.clone(), lacks });
             }
             return Ok(None);
         }
@@ -178,8 +187,8 @@ impl Resolver<'_> {
         let mut reason = None;
         for reach in [Reach::Own, Reach::Copies, Reach::Tree] {
             for folder in self.folders(reach, path, kept, name, how)? {
-                let Some(file) = self.scan.find(&folder, name).cloned() else { continue };
-                match lacks(&self.scan, image, name, &file) {
+                let Some(file) = self.file(&folder, name) else { continue };
+                match self.image(&file).and_then(|found| lacks(found, image, name)) {
                     None => return Ok(Ok(Hit { name: name.to_owned(), folder, file })),
                     Some(lacks) => drop(reason.get_or_insert(Reason::Versions { found: file, lacks })),
                 }
@@ -203,12 +212,8 @@ impl Resolver<'_> {
                 let own = kept.iter().map(|(folder, _)| folder.clone());
                 Ok(own.chain(path.parent().map(Path::to_owned)).collect())
             }
-            Reach::Copies => {
-                if self.scan.find(&self.libdir, name).is_none() {
-                    self.copy(path, name, how)?;
-                }
-                Ok(vec![self.libdir.clone()])
-            }
+            Reach::Copies if self.scan.find(&self.libdir, name).is_some() => Ok(vec![self.libdir.clone()]),
+            Reach::Copies => Ok(self.from_inputs(path, name, how)?.into_iter().collect()),
             Reach::Tree if self.is_copy(path) => Ok(Vec::new()),
             Reach::Tree => Ok(self.elsewhere(path, name)),
         }
@@ -229,24 +234,29 @@ impl Resolver<'_> {
         folders
     }
 
-    /// Takes a library from the inputs, if they have it.
-    fn copy(&mut self, path: &Path, name: &str, how: How) -> Result<(), RelinkError> {
+    /// Takes a library from the inputs, if they have it, and gives the folder where it is found from now on.
+    fn from_inputs(&mut self, path: &Path, name: &str, how: How) -> Result<Option<PathBuf>, RelinkError> {
         let first = self.search_in_inputs(path);
-        let Some(libraries) = &mut self.libraries else { return Ok(()) };
+        let Some(libraries) = &mut self.libraries else { return Ok(None) };
         let mut library = libraries.find(name, &first)?;
         if library.is_none() && how == How::ByName {
             library = libraries.versioned(name)?;
         }
-        let Some(library) = library else { return Ok(()) };
-        self.take(name, library);
-        Ok(())
+        let Some(library) = library else { return Ok(None) };
+        Ok(match self.runtime {
+            Runtime::Copied => {
+                self.take(name, library);
+                Some(self.libdir.clone())
+            }
+            Runtime::Referenced => self.refer(name, library),
+        })
     }
 
     /// Makes a library of the inputs part of the tree, under its soname and under the name that asked for it.
     pub(super) fn take(&mut self, name: &str, library: Library) {
         let file = self.libdir.join(&library.name);
         if library.name != name {
-            self.result.links.insert(name.to_owned(), library.name.clone());
+            self.result.links.insert(name.to_owned(), PathBuf::from(&library.name));
         }
         if !self.scan.images.contains_key(&file) {
             self.scan.images.insert(file.clone(), library.image.clone());
@@ -255,6 +265,35 @@ impl Resolver<'_> {
             self.result.copies.insert(library.name.clone(), library);
         }
         self.scan.name(&self.libdir.join(name), &file);
+    }
+
+    /// Refers to a library of the inputs where it is. The dynamic linker looks for file names only: a library
+    /// that has the name in its header alone gets a link in the tree.
+    fn refer(&mut self, name: &str, library: Library) -> Option<PathBuf> {
+        let folder = library.path.parent()?.to_owned();
+        let named = library.path.file_name().is_some_and(|file| file == name);
+        self.outside.insert(library.path.clone(), library.image);
+        if named {
+            return Some(folder);
+        }
+        self.result.links.insert(name.to_owned(), library.path.clone());
+        self.scan.name(&self.libdir.join(name), &library.path);
+        Some(self.libdir.clone())
+    }
+
+    /// The library of this name in a folder of the tree or of the inputs.
+    fn file(&self, folder: &Path, name: &str) -> Option<PathBuf> {
+        let outside = || Some(folder.join(name)).filter(|file| self.outside.contains_key(file));
+        self.scan.find(folder, name).cloned().or_else(outside)
+    }
+
+    fn image(&self, file: &Path) -> Option<&Image> {
+        self.scan.images.get(file).or_else(|| self.outside.get(file))
+    }
+
+    /// Whether the dynamic linker finds a library by itself.
+    fn is_default(&self, hit: &Hit) -> bool {
+        self.default.contains(&hit.folder) && LIBC.iter().any(|pattern| super::glob::matches(pattern, &hit.name))
     }
 
     /// A copy's search path as it was in the inputs.
@@ -307,7 +346,7 @@ impl Resolver<'_> {
             hits.iter().any(|hit| {
                 hit.folder == other
                     && hit.folder != folder
-                    && self.scan.find(folder, &hit.name).is_some_and(|file| *file != hit.file)
+                    && self.file(folder, &hit.name).is_some_and(|file| file != hit.file)
             })
         };
         let mut rest = folders;
@@ -319,8 +358,8 @@ impl Resolver<'_> {
         let wrong: Vec<(String, PathBuf, PathBuf)> = hits
             .iter()
             .filter_map(|hit| {
-                let first = ordered.iter().find_map(|(folder, _)| self.scan.find(folder, &hit.name))?;
-                (*first != hit.file).then(|| (hit.name.clone(), hit.file.clone(), first.clone()))
+                let first = ordered.iter().find_map(|(folder, _)| self.file(folder, &hit.name))?;
+                (first != hit.file).then(|| (hit.name.clone(), hit.file.clone(), first))
             })
             .collect();
         for (name, wanted, found) in wrong {
@@ -351,9 +390,13 @@ pub(super) fn in_tree(path: &Path, text: &str) -> Option<PathBuf> {
     join(path.parent()?, Path::new(rest.trim_start_matches('/')))
 }
 
-/// Versions that a file needs of the library `name`, and that the one at `file` does not define.
-pub(super) fn lacks(scan: &Scan, image: &Image, name: &str, file: &Path) -> Option<BTreeSet<String>> {
-    let found = scan.images.get(file)?;
+/// A folder as an entry of the search path of a file in the folder `from` of the tree.
+fn entry(from: &Path, folder: &Path) -> String {
+    if folder.is_absolute() { folder.to_string_lossy().into_owned() } else { origin(from, folder) }
+}
+
+/// Versions that a file needs of the library `name`, and that the one that was found does not define.
+pub(super) fn lacks(found: &Image, image: &Image, name: &str) -> Option<BTreeSet<String>> {
     // The dynamic linker takes a library without any versions for any version.
     if found.defines.is_empty() {
         return None;

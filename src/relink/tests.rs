@@ -16,6 +16,7 @@ struct Bench {
     folder: tempfile::TempDir,
     dlopen: BTreeMap<String, Vec<String>>,
     ignore: Vec<String>,
+    runtime: Runtime,
 }
 
 fn library(soname: &str, needed: &[&str]) -> Sample {
@@ -32,7 +33,12 @@ fn module(needed: &[&str], search: Option<(SearchTag, &str)>) -> Sample {
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap(), dlopen: BTreeMap::new(), ignore: Vec::new() };
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+            dlopen: BTreeMap::new(),
+            ignore: Vec::new(),
+            runtime: Runtime::Copied,
+        };
         bench.input("ld.so.1", &library("ld.so.1", &[]));
         bench.input("libc.so.1", &library("libc.so.1", &["ld.so.1"]));
         bench
@@ -69,6 +75,7 @@ impl Bench {
             },
             libraries: vec!["/usr/lib/arch".into()],
             interpreter: "/usr/lib/arch/ld.so.1".into(),
+            runtime: self.runtime,
             ..host_less()
         }
     }
@@ -96,8 +103,13 @@ impl Bench {
     }
 
     fn findings(&self) -> Vec<String> {
-        let outcome = check(&self.tree(), Path::new("/akb"), &self.ignore, NonZeroUsize::MIN).unwrap();
+        let outcome = self.check(None, &[]);
         outcome.findings.iter().map(|finding| format!("{}: {}", finding.path.display(), finding.problem)).collect()
+    }
+
+    fn check(&self, interpreter: Option<&Path>, outside: &[PathBuf]) -> Outcome {
+        let premises = Premises { prefix: Path::new("/akb"), ignore: &self.ignore, interpreter, outside };
+        check(&self.tree(), &premises, NonZeroUsize::MIN).unwrap()
     }
 
     /// Paths, link texts and hashes of all that is in the tree.
@@ -133,6 +145,9 @@ fn host_less() -> Inputs {
         libraries: vec![],
         pkg_config: vec![],
         interpreter: PathBuf::new(),
+        runtime: Runtime::Copied,
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 
@@ -209,8 +224,8 @@ fn opens_by_name_what_the_recipe_says() {
     fs::write(record, "\"mine/ext.so\",sha256=x,1\nmine/data.txt,,\n../../../etc/passwd,,\n").unwrap();
 
     let report = bench.relink().unwrap();
-    let links: Vec<(&str, &str)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_str())).collect();
-    assert_eq!(links, [("libdev.so", "libdev.so.3"), ("libplug.so", "libplug.so.12")]);
+    let links: Vec<(&str, &Path)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_path())).collect();
+    assert_eq!(links, [("libdev.so", Path::new("libdev.so.3")), ("libplug.so", Path::new("libplug.so.12"))]);
     assert!(bench.tree().join("runtime/lib/libplug.so").is_file());
     assert_eq!(bench.search(&format!("{SITE}/mine/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
     assert_eq!(bench.search(&format!("{SITE}/other/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
@@ -365,7 +380,8 @@ fn checks_what_it_did() {
     runtime/lib/libhost.so.1: names `/usr/lib/plugins` of the host
     ");
     let empty = tempfile::tempdir().unwrap();
-    let outcome = check(empty.path(), Path::new("/akb"), &[], NonZeroUsize::MIN).unwrap();
+    let premises = Premises { prefix: Path::new("/akb"), ignore: &[], interpreter: None, outside: &[] };
+    let outcome = check(empty.path(), &premises, NonZeroUsize::MIN).unwrap();
     assert_eq!(outcome.findings[0].problem, "there is no dynamic linker");
 }
 
@@ -376,4 +392,103 @@ fn says_what_the_inputs_lack() {
     fs::create_dir_all(bench.tree()).unwrap();
     let error = bench.relink().unwrap_err();
     assert_eq!(error.to_string(), "the inputs (test) have no dynamic linker at /usr/lib/arch/ld.so.1");
+}
+
+/// A tree that refers to libraries outside: the sandbox sees them where they are.
+fn referring() -> (Bench, PathBuf) {
+    let bench = Bench { runtime: Runtime::Referenced, ..Bench::new() };
+    let folder = bench.folder.path().join("usr/lib/arch");
+    (bench, folder)
+}
+
+impl Bench {
+    fn relink_in_place(&self) -> Result<RelinkReport, RelinkError> {
+        let root = self.folder.path();
+        let inputs = Inputs {
+            view: vec![View::Bind { from: root.to_owned(), at: root.to_owned() }],
+            libraries: vec![root.join("usr/lib/first"), root.join("usr/lib/arch"), root.join("usr/lib/last")],
+            interpreter: root.join("usr/lib/arch/ld.so.1"),
+            ..self.inputs()
+        };
+        let job = Job {
+            tree: &self.tree(),
+            prefix: Path::new("/akb"),
+            site: Path::new(SITE),
+            inputs: &inputs,
+            dlopen: &self.dlopen,
+            ignore: &self.ignore,
+        };
+        relink(&job, NonZeroUsize::new(2).unwrap(), &Silent)
+    }
+}
+
+#[test]
+fn refers_to_libraries_where_they_are() {
+    let (bench, arch) = referring();
+    let usr = bench.folder.path().join("usr/lib");
+    bench.put("usr/lib/arch/liba.so.1", &library("liba.so.1", &["libdeep.so.1", "libc.so.1"]));
+    bench.put("usr/lib/last/liba.so.1", &library("liba.so.1", &[]));
+    bench.put("usr/lib/last/libz.so.1", &library("libz.so.1", &[]));
+    bench.site("pkg.libs/libown.so.1", &library("libown.so.1", &["libz.so.1"]));
+    let search = Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs:/build/lib"));
+    bench.site("pkg/ext.so", &module(&["liba.so.1", "libown.so.1", "libz.so.1", "libc.so.1"], search));
+    bench.site("pkg/plain.so", &module(&["libc.so.1"], None));
+    bench.put("tree/bin/tool", &Sample { interpreter: Some("/lib/ld.so.1"), ..module(&["libc.so.1"], None) });
+
+    let report = bench.relink_in_place().unwrap();
+    assert!(report.copied.is_empty() && report.links.is_empty(), "{report:?}");
+    assert!(!bench.tree().join("runtime").exists());
+    let expected = format!("$ORIGIN/../pkg.libs:{}:{}", arch.display(), usr.join("last").display());
+    assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run(&expected));
+    assert_eq!(bench.search(&format!("{SITE}/pkg.libs/libown.so.1")), run(&usr.join("last").to_string_lossy()));
+    // This dynamic linker has no folder of its own.
+    assert_eq!(bench.search("bin/tool"), run(&arch.to_string_lossy()));
+    let tool = fs::read(bench.tree().join("bin/tool")).unwrap();
+    let interpreter = arch.join("ld.so.1");
+    assert_eq!(Image::read(&tool).unwrap().unwrap().interpreter.as_deref(), interpreter.to_str());
+    assert!(elf::interpreter_slot(&tool).unwrap().len() < INTERPRETER_SLOT);
+
+    let once = bench.contents();
+    bench.relink_in_place().unwrap();
+    assert_eq!(bench.contents(), once);
+    let believed = [usr.join("arch"), usr.join("last")];
+    assert_eq!(bench.check(Some(&interpreter), &believed).findings, []);
+    let problems: Vec<String> =
+        bench.check(Some(&interpreter), &believed[..1]).findings.into_iter().map(|finding| finding.problem).collect();
+    let stray = format!("its search path has `{}`, which is not in the tree", usr.join("last").display());
+    assert!(problems.contains(&stray), "{problems:?}");
+    assert!(problems.contains(&"needs libz.so.1, which is not there".to_owned()), "{problems:?}");
+}
+
+#[test]
+fn leaves_out_the_folder_that_the_dynamic_linker_knows() {
+    let (bench, arch) = referring();
+    let constants = format!("\0{}/\0", arch.display()).into_bytes();
+    bench.input("ld.so.1", &Sample { constants, ..library("ld.so.1", &[]) });
+    bench.input("libc.so.6", &library("libc.so.6", &[]));
+    bench.input("liba.so.1", &library("liba.so.1", &[]));
+    bench.site("plain.so", &module(&["libc.so.6"], None));
+    bench.site("more.so", &module(&["libc.so.6", "liba.so.1"], None));
+    bench.relink_in_place().unwrap();
+    assert_eq!(bench.search(&format!("{SITE}/plain.so")), None);
+    assert_eq!(bench.search(&format!("{SITE}/more.so")), run(&arch.to_string_lossy()));
+    assert_eq!(bench.check(Some(&arch.join("ld.so.1")), &[arch]).findings, []);
+}
+
+#[test]
+fn links_what_has_its_name_in_its_header_alone() {
+    let (mut bench, arch) = referring();
+    bench.put("usr/lib/arch/blas/other.so", &library("libblas.so.3", &[]));
+    bench.put("usr/lib/arch/libblas-generic.so", &library("libblas.so.3", &[]));
+    bench.input("libplug.so.12", &library("libplug.so.12", &[]));
+    bench.dlopen.insert("pkg/*.so".into(), vec!["libplug.so".into()]);
+    bench.site("pkg/ext.so", &module(&["libblas.so.3"], None));
+    let report = bench.relink_in_place().unwrap();
+    let links: Vec<(&str, &Path)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_path())).collect();
+    assert_eq!(
+        links,
+        [("libblas.so.3", &*arch.join("libblas-generic.so")), ("libplug.so", &*arch.join("libplug.so.12"))]
+    );
+    assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
+    assert!(bench.tree().join("runtime/lib/libplug.so").is_file());
 }

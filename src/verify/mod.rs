@@ -183,7 +183,16 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
             ),
         });
     }
-    let found = place::identify(tree, &receipt.prefix)?;
+    let found = match place::identify(tree, &receipt.prefix) {
+        Ok(found) => found,
+        Err(error @ PlaceError::Spot { .. }) => {
+            let (subject, problem) = (tree.display().to_string(), error.to_string());
+            report.findings.push(Finding { check: Check::Identity, subject, problem });
+            report.looked.insert(Check::Identity, "nothing that has a canonical hash".to_owned());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     if found.hash != receipt.hash {
         report.findings.push(Finding {
             check: Check::Identity,
@@ -196,7 +205,14 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
 }
 
 fn elf(tree: &Path, receipt: &Receipt, options: Options, report: &mut Report) -> Result<(), VerifyError> {
-    let outcome = relink::check(tree, &receipt.prefix, &receipt.ignore_missing, options.jobs)?;
+    let interpreter = if receipt.outside.is_empty() { None } else { relink::interpreter_of(&tree.join("bin/python"))? };
+    let premises = relink::Premises {
+        prefix: &receipt.prefix,
+        ignore: &receipt.ignore_missing,
+        interpreter: interpreter.as_deref(),
+        outside: &receipt.outside,
+    };
+    let outcome = relink::check(tree, &premises, options.jobs)?;
     report.looked.insert(Check::Elf, format!("{} ELF files", outcome.files));
     report.findings.extend(outcome.findings.into_iter().map(|finding| Finding {
         check: Check::Elf,

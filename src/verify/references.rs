@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ pub(super) fn check(tree: &Path, receipt: &Receipt, report: &mut Report) -> Resu
     let findings: Vec<Finding> = nodes
         .par_iter()
         .filter(|node| node.path != Path::new(RECEIPT))
-        .map(|node| look(tree, node, &finders))
+        .map(|node| look(tree, node, &finders, &receipt.outside))
         .collect::<Result<Vec<_>, VerifyError>>()?
         .into_iter()
         .flatten()
@@ -37,14 +37,14 @@ fn needles(receipt: &Receipt) -> [(Vec<u8>, &'static str); 2] {
 
 type Finder = (memchr::memmem::Finder<'static>, &'static str);
 
-fn look(tree: &Path, node: &Node, finders: &[Finder]) -> Result<Vec<Finding>, VerifyError> {
+fn look(tree: &Path, node: &Node, finders: &[Finder], outside: &[PathBuf]) -> Result<Vec<Finding>, VerifyError> {
     let path = tree.join(&node.path);
     let finding =
         |problem: String| Finding { check: Check::References, subject: node.path.display().to_string(), problem };
     let mut findings = Vec::new();
     match &node.kind {
         Kind::Link { target } => {
-            if target.is_absolute() {
+            if target.is_absolute() && !outside.iter().any(|folder| target.starts_with(folder)) {
                 findings.push(finding(format!("is a link to `{}`, outside the tree", target.display())));
             } else if !path.exists() {
                 findings.push(finding(format!("is a link to `{}`, which does not exist", target.display())));

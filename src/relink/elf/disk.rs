@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::{Edits, ElfError, edit, pristine};
 use crate::explain::{ExitCode, Explain};
@@ -84,6 +87,20 @@ pub fn edit_file(path: &Path, edits: &Edits) -> Result<bool, FileError> {
     let edited = edit(&bytes, edits).map_err(|source| FileError::Elf { path: path.to_owned(), source })?;
     edited.as_deref().map_or(Ok(()), |edited| write_file(path, edited))?;
     Ok(edited.is_some())
+}
+
+/// Does `work` on every file, several at once; gives the results in the order of `paths`.
+pub fn each_file<T: Send>(
+    paths: &[PathBuf],
+    jobs: NonZeroUsize,
+    work: impl Fn(&Path) -> Result<T, FileError> + Sync,
+) -> Vec<Result<T, FileError>> {
+    let all = || paths.par_iter().map(|path| work(path)).collect();
+    match rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build() {
+        Ok(pool) => pool.install(all),
+        // Without threads of its own the work is done by this one.
+        Err(_) => paths.iter().map(|path| work(path)).collect(),
+    }
 }
 
 /// Brings back the bytes that the file at `path` had before akb edited it; `false` where it is as it was.

@@ -9,10 +9,14 @@
 //! end of the file brings the pristine bytes back before a further edit.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use goblin::elf::Elf;
-use goblin::elf::program_header::PT_INTERP;
+use goblin::elf::dynamic::Dynamic;
+use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP};
+use goblin::elf::section_header::SHT_DYNSYM;
+use goblin::strtab::Strtab;
 
 mod check;
 mod description;
@@ -29,13 +33,14 @@ mod place;
 mod renamed;
 mod room;
 mod search;
+mod section_table;
 mod state;
 mod strings;
 mod symbols;
 mod versions;
 
-pub use description::{Description, Section, Segment, Symbol, os_abi_name, os_abi_number};
-pub use disk::{FileError, edit_file, read_file, undo_file, write_file};
+pub use description::{Description, Section, Segment, Symbol, Tables, os_abi_name, os_abi_number};
+pub use disk::{FileError, each_file, edit_file, read_file, undo_file, write_file};
 pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
 pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
@@ -43,6 +48,7 @@ pub use note::{resolution_cache, resolution_cache_of};
 pub use patch::{Patch, read_image};
 
 use file::File;
+use journal::Journal;
 use parts::Parts;
 use state::{State, Unseen};
 
@@ -108,7 +114,7 @@ fn edit_parts(bytes: &[u8], parts: &Parts, edits: &Edits) -> Result<Option<Vec<u
         return Ok(None);
     }
     if now.search != wanted.search {
-        let crossed_out = edits.layout.cross_out.then(|| crossed_out(bytes, &pristine, &now, &wanted));
+        let crossed_out = wanted.unseen.like_patchelf.then(|| crossed_out(bytes, &pristine, &now, &wanted));
         wanted.unseen.crossed_out = crossed_out.transpose()?.flatten();
     }
     let result = produce(&pristine, parts, &elf, &wanted)?;
@@ -139,8 +145,29 @@ pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(goblin::elf::header::ELFMAG)
 }
 
+/// Reads a file as the dynamic linker and patchelf do together: a hash table without buckets, and a dynamic section
+/// without program header, are no reason to refuse it.
 fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
-    Ok(Elf::parse(bytes)?)
+    let mut elf = match Elf::parse(bytes) {
+        Err(goblin::error::Error::Malformed(what)) if what.contains("DT_GNU_HASH") => {
+            let elf = Elf::parse_with_opts(bytes, &goblin::options::ParseOptions::permissive())?;
+            // Without it, nobody would know how many symbols there are.
+            let symbols = elf.section_headers.iter().any(|section| section.sh_type == SHT_DYNSYM);
+            if symbols { elf } else { return Err(ElfError::Malformed(what)) }
+        }
+        elf => elf?,
+    };
+    let announced = elf.program_headers.iter().any(|segment| segment.p_type == PT_DYNAMIC && segment.p_filesz > 0);
+    if let (false, Some(segment)) = (announced, file::dynamic_segment(&elf)) {
+        let mut segments = elf.program_headers.clone();
+        segments.retain(|segment| segment.p_type != PT_DYNAMIC);
+        segments.push(segment);
+        elf.dynamic = Dynamic::parse(bytes, &segments, file::elf_context(&elf)?)?;
+        if let Some(dynamic) = &elf.dynamic {
+            elf.dynstrtab = Strtab::parse(bytes, dynamic.info.strtab, dynamic.info.strsz, 0)?;
+        }
+    }
+    Ok(elf)
 }
 
 /// The state of a file and its pristine bytes. A journal counts only if it explains every byte: otherwise
@@ -180,7 +207,16 @@ fn produce(pristine: &[u8], parts: &Parts, elf: &Elf<'_>, wanted: &State) -> Res
     file.change(elf, &now, wanted)?;
     let (mut made, moves) = file.write()?;
     check::check(pristine, elf, &made, wanted)?;
-    journal::append(pristine, parts, &mut made, &moves, &wanted.unseen);
+    let journal = Journal { pristine, parts, moves: &moves, unseen: &wanted.unseen };
+    match made.len().cmp(&pristine.len()) {
+        // patchelf leaves the size of a file alone where it can.
+        Ordering::Equal if wanted.unseen.like_patchelf => {}
+        _ if wanted.unseen.like_patchelf && section_table::is_last(pristine) => {
+            section_table::put_last(&mut made, &journal)?;
+            check::check(pristine, elf, &made, wanted)?;
+        }
+        _ => journal.append(&mut made),
+    }
     Ok(made)
 }
 

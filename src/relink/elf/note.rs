@@ -52,7 +52,7 @@ pub fn resolution_cache<'a>(needed: impl Iterator<Item = &'a str>, search: &str)
 
 /// The descriptor of the note that a file has.
 pub fn resolution_cache_of(bytes: &[u8]) -> Option<Vec<u8>> {
-    read(bytes, &Elf::parse(bytes).ok()?)
+    read(bytes, &super::parse(bytes).ok()?)
 }
 
 /// The descriptor of the note of a file, or what is in its place.

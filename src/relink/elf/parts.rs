@@ -38,6 +38,8 @@ const POINTERS: [u64; 7] = [DT_STRTAB, DT_SYMTAB, DT_HASH, DT_GNU_HASH, DT_VERSY
 const SMALL: usize = 32 << 10;
 /// Read at either end in any case: headers, and whether there is a journal.
 const END: usize = 4 << 10;
+/// Program headers that an edit may add: the new segment, a stack, a note.
+const ADDED: u64 = 3;
 /// Parts nearer than this are read at once.
 const GAP: usize = 4 << 10;
 
@@ -200,10 +202,10 @@ fn header(bytes: &[u8]) -> Option<(Header, Ctx)> {
     Some((header, ctx))
 }
 
-/// Where the tables of program and section headers lie, with room for one entry more.
+/// Where the tables of program and section headers lie, with room for the entries that an edit may add.
 fn tables(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     let (header, _) = header(bytes)?;
-    let table = |at: u64, size: u16, count: u16| range(at, u64::from(size) * (u64::from(count) + 1));
+    let table = |at: u64, size: u16, count: u16| range(at, u64::from(size) * (u64::from(count) + ADDED));
     // Without sections, nothing says how large the tables of the dynamic section are.
     if header.e_shnum == 0 || header.e_phnum == 0 {
         return None;
@@ -211,6 +213,8 @@ fn tables(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     Some(vec![
         table(header.e_phoff, header.e_phentsize, header.e_phnum)?,
         table(header.e_shoff, header.e_shentsize, header.e_shnum)?,
+        // Where the section headers end the file, a journal ends before them.
+        range(header.e_shoff.saturating_sub(journal::FOOTER as u64), journal::FOOTER as u64)?,
     ])
 }
 
