@@ -93,12 +93,13 @@ def compiler(wanted, attempts):
             break
     else:
         return {"flags": None, "output": failures}
-    status, output = run([program, *flags, "-c", write(MODULE[language]), "-o", "m.o"])
+    own = ["-I" + sysconfig.get_path(name) for name in ("include", "platinclude")]
+    status, output = run([program, *flags, *own, "-c", write(MODULE[language]), "-o", "m.o"])
     _, search = run([program, *flags, "-E", "-v", "-x", language, os.devnull])
     return {
         "flags": flags,
         "trace": trace.splitlines(),
-        "search": [os.path.normpath(line[1:]) for line in search.splitlines() if line.startswith(" /")],
+        "search": [os.path.normpath(line[1:]) for line in search.splitlines() if line.startswith(" /") and " " not in line[1:]],
         "headers": status == 0,
         "output": output,
     }

@@ -11,6 +11,7 @@
 //! | archives become folders | [`unpack`] |
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
+//! | files of it become what the recipe says | [`substitute`], [`edit`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
 //! | what a tree names, and what it does not need | [`references`], [`strip`] |
 //! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
@@ -20,6 +21,7 @@
 pub mod bytecode;
 pub mod cache;
 pub mod digest;
+pub mod edit;
 pub mod explain;
 pub mod fetch;
 pub mod git;
@@ -43,6 +45,7 @@ pub mod runtime;
 mod rewrite;
 pub mod sandbox;
 pub mod strip;
+pub mod substitute;
 pub mod tree;
 pub mod unpack;
 pub mod vendored;

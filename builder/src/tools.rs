@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use akb::cache::Cache;
 use akb::index::Indexes;
+use akb::inputs::Inputs;
 use akb::inputs::debian::{self, Archive, Keyring, Trust, address};
+use akb::inputs::prefixes::{self, Prefix};
 use akb::net::{Net, NetConfig};
-use akb::pipeline::{Given, Order, Subject, Tools};
+use akb::pipeline::{Given, Order, Project, Subject, Tools};
 use akb::recipe::Provider;
 use akb::request::PythonVersion;
 
@@ -35,6 +37,13 @@ pub(crate) struct SourceArgs {
     /// OpenPGP keys whose signature of the archive counts [default: Debian's, compiled in]
     #[arg(long, value_name = "FILE", help_heading = "Sources")]
     keyring: Option<PathBuf>,
+    /// Folder with bin, include, lib … to take Python, compilers and libraries from; repeatable, the earlier one
+    /// counts. The result refers to it where it is
+    #[arg(long = "inputs-from", value_name = "DIR", help_heading = "Sources", conflicts_with_all = ["inputs", "suite"])]
+    prefixes: Vec<PathBuf>,
+    /// Folder that builds see beside the prefixes, since those refer to it; repeatable
+    #[arg(long = "show", value_name = "DIR", help_heading = "Sources", requires = "prefixes")]
+    shown: Vec<PathBuf>,
     /// Roots beside those of the environment.
     #[arg(skip)]
     certificates: Option<PathBuf>,
@@ -103,6 +112,22 @@ impl SourceArgs {
         self.inputs == Some(ProviderArg::Host)
     }
 
+    /// The inputs that `--inputs-from` names, if it does.
+    pub(crate) fn prefixes(
+        &self,
+        python: PythonVersion,
+        compiles: bool,
+        cx: &Context,
+    ) -> Result<Option<Inputs>, Failure> {
+        if self.prefixes.is_empty() {
+            return Ok(None);
+        }
+        let prefixes = self.prefixes.iter().map(|path| Ok::<_, Failure>(Prefix::hashed(absolute(path)?)?));
+        let prefixes = prefixes.collect::<Result<Vec<_>, _>>()?;
+        let shown = self.shown.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
+        Ok(Some(prefixes::inputs(&prefixes, &prefixes::Wish { python, compiles, shown }, cx.reporter())?))
+    }
+
     /// Opens everything. `strict`: an archive's index past its date is refused.
     pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
         let env = |name: &str| cx.env(name);
@@ -167,6 +192,19 @@ impl SubjectArgs {
             locked,
             bytecode,
         })
+    }
+
+    /// What `order` is built with where the user names that.
+    pub(crate) fn given(&self, order: &Order, cx: &Context) -> Result<Given, Failure> {
+        if self.sources.prefixes.is_empty() {
+            return Ok(Given::default());
+        }
+        let project = Project::open(order)?;
+        let python = project.python.ok_or_else(|| {
+            Failure::usage("the project allows several versions of Python", "say which: --python X.Y")
+        })?;
+        let compiles = project.sidecar.is_none_or(|lock| lock.packages.iter().any(|entry| entry.build.is_some()));
+        Ok(Given { inputs: self.sources.prefixes(python, compiles, cx)?, ..Given::default() })
     }
 
     /// Opens what `order` needs.

@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod log;
+pub mod propagated;
 pub mod stages;
 pub mod store;
 pub mod why;

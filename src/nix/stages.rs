@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
+use super::propagated::{self, PropagatedError};
+use super::store::Store;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::fetch::{self, FetchError, Want};
+use crate::inputs::debian::relocate::{Outputs, Place};
 use crate::inputs::debian::{self, DebianError};
 use crate::inputs::prefixes::{self, Prefix, PrefixError, Wish};
 use crate::pipeline::{self, Order, PipelineError, Project, Subject, Tools};
@@ -29,19 +32,28 @@ pub enum Stage {
     FetchInputs,
     /// Fixed-output, flat: one file.
     FetchFile,
+    /// The packages of the inputs as store paths that run from there: outputs `out` and `dev`.
+    Inputs,
     /// One wheel.
     Wheel,
     /// The environment.
     Build,
+    /// Fixed-output: what is installed, without an interpreter and without a reference to the store.
+    Site,
+    /// The environment, from a site.
+    Relink,
 }
 
 impl Stage {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 8] = [
         ("fetch", Self::Fetch),
         ("fetch-inputs", Self::FetchInputs),
         ("fetch-file", Self::FetchFile),
+        ("inputs", Self::Inputs),
         ("wheel", Self::Wheel),
         ("build", Self::Build),
+        ("site", Self::Site),
+        ("relink", Self::Relink),
     ];
 
     /// What the attributes ask for.
@@ -54,7 +66,7 @@ impl Stage {
 
     /// Whether it uses the network, which Nix grants to fixed-output derivations alone.
     pub fn fetches(self) -> bool {
-        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile)
+        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile | Self::Site)
     }
 }
 
@@ -76,6 +88,8 @@ pub enum NixError {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    #[error(transparent)]
+    Propagated(#[from] PropagatedError),
     /// A fetching stage in a derivation without a hash: there is no network.
     #[error("the derivation fetches and has no hash, so that Nix gives it no network")]
     NotFixed {
@@ -148,6 +162,7 @@ impl Explain for NixError {
             Self::Tree(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Prefix(error) => error.hint(),
+            Self::Propagated(error) => error.hint(),
             Self::NoInputs { python } => Some(format!(
                 "give the attribute `debs` the output of a derivation with stage = \"fetch-inputs\", or `inputs` store \
                  paths such as [ pkgs.python{} pkgs.stdenv.cc pkgs.libxml2 pkgs.libxml2.dev ]",
@@ -165,6 +180,7 @@ impl Explain for NixError {
     fn output(&self) -> Option<&str> {
         match self {
             Self::Pipeline(error) => error.output(),
+            Self::Prefix(error) => error.output(),
             Self::Verify(error) => error.output(),
             _ => None,
         }
@@ -200,6 +216,16 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
             fetch::copy(&files.files, &out)?;
         }
         Stage::FetchFile => one_file(attributes, &out, &tools)?,
+        Stage::Inputs => {
+            let order = offline(attributes, &out, &mut tools)?;
+            let dev = attributes.output("dev")?.ok_or(AttributeError::Missing {
+                name: "dev",
+                purpose: "compilers and headers go to an output of their own, so that no result keeps them alive",
+                example: "outputs = [ \"out\" \"dev\" ];",
+            })?;
+            let outputs = Outputs { runtime: Place::at(&out), dev: Place::at(&dev) };
+            pipeline::prefixes(&order, &outputs, &tools)?;
+        }
         Stage::Wheel => {
             let order = offline(attributes, &out, &mut tools)?;
             give_inputs(attributes, &order, true, &mut tools)?;
@@ -215,6 +241,25 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
             let compiles = pipeline::compiles(&order, &tools)?;
             give_inputs(attributes, &order, compiles, &mut tools)?;
             pipeline::build(&order, &tools)?;
+            verified(attributes, &out, &tools)?;
+        }
+        Stage::Site => {
+            fixed(attributes, "\"\"; and then the hash that Nix says it got", "recursive")?;
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, true, &mut tools)?;
+            let store = Store { prefix: attributes.store(), folder: attributes.store() };
+            let known = store.list()?;
+            pipeline::site(&order, &store.needles(&known), &tools)?;
+        }
+        Stage::Relink => {
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, false, &mut tools)?;
+            let site = attributes.text("site")?.ok_or(AttributeError::Missing {
+                name: "site",
+                purpose: "it is the output of a derivation with stage = \"site\"",
+                example: "site = \"${site}\";",
+            })?;
+            pipeline::relink(&order, Path::new(&site), &tools)?;
             verified(attributes, &out, &tools)?;
         }
     }
@@ -300,7 +345,7 @@ fn give_inputs(
         return Ok(());
     }
     // A store path never holds anything else, so its name is its identity.
-    let prefixes: Vec<Prefix> = paths.into_iter().map(Prefix::named).collect();
+    let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(Prefix::named).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
     tools.given.outside = vec![attributes.store()];
     tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);

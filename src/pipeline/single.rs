@@ -41,7 +41,7 @@ pub fn compiles(order: &Order, tools: &Tools<'_>) -> Result<bool, PipelineError>
 }
 
 /// The lock of `order` and as much of its plan as it tells.
-fn open(order: &Order) -> Result<Locked, PipelineError> {
+pub(super) fn open(order: &Order) -> Result<Locked, PipelineError> {
     let project = Project::open(order)?;
     let Some(sidecar) = project.sidecar.clone() else {
         return Err(PipelineError::NotLocked { path: project.sidecar_path });

@@ -39,8 +39,15 @@ pub struct Premises<'a> {
     pub ignore: &'a [String],
     /// For a tree that refers to libraries outside of it: the dynamic linker.
     pub interpreter: Option<&'a Path>,
-    /// Folders outside of the tree that search paths may name, as they are on this machine.
+    /// Folders outside of the tree below which search paths may lead, as they are on this machine.
     pub outside: &'a [PathBuf],
+}
+
+impl Premises<'_> {
+    fn believes(&self, folder: &Path) -> bool {
+        let plain = folder.components().all(|part| part != std::path::Component::ParentDir);
+        plain && self.outside.iter().any(|believed| folder.starts_with(believed))
+    }
 }
 
 /// Checks the ELF files of a tree.
@@ -106,7 +113,7 @@ fn outside(path: &Path, image: &Image, interpreter: &Path, scan: &Scan, premises
     }
     for text in image.search.iter().flat_map(|search| search.text.split(':')) {
         match in_tree(path, text) {
-            None if premises.outside.iter().any(|folder| folder == Path::new(text)) => {}
+            None if premises.believes(Path::new(text)) => {}
             None => problems.push(format!("its search path has `{text}`, which is not in the tree")),
             Some(folder) if !scan.names.contains_key(&folder) => {
                 problems.push(format!("its search path has `{text}`, which holds no library"));
@@ -123,13 +130,14 @@ fn outside(path: &Path, image: &Image, interpreter: &Path, scan: &Scan, premises
 /// Follows every need as the dynamic linker would: each file's own search path must do, whoever loads it.
 fn unresolved(scan: &Scan, loader: &Loader, premises: &Premises<'_>) -> Result<Vec<Finding>, RelinkError> {
     let mut believed = Believed { premises, machine: loader.machine, known: BTreeMap::new() };
-    let default: Vec<&PathBuf> = premises.outside.iter().filter(|folder| names_folder(&loader.bytes, folder)).collect();
+    // The dynamic linker searches its own folder, if it knows it by this name.
+    let default = loader.path.parent().filter(|folder| names_folder(&loader.bytes, folder));
     let mut findings = Vec::new();
     for (path, image) in &scan.images {
         for name in image.needed.iter().filter(|name| !name.contains('/') && **name != loader.name) {
             let inside = |text: &str| scan.find(&in_tree(path, text)?, name).cloned();
             let mut found = None;
-            for text in image.search_folders().map(Path::new).chain(default.iter().map(|folder| folder.as_path())) {
+            for text in image.search_folders().map(Path::new).chain(default) {
                 found = match text.to_str().and_then(inside) {
                     Some(file) => scan.images.get(&file).cloned().map(|image| (file, image)),
                     None => believed.library(text, name)?,
@@ -163,7 +171,7 @@ struct Believed<'a> {
 
 impl Believed<'_> {
     fn library(&mut self, folder: &Path, name: &str) -> Result<Option<(PathBuf, Image)>, RelinkError> {
-        if !self.premises.outside.iter().any(|believed| believed == folder) {
+        if !self.premises.believes(folder) {
             return Ok(None);
         }
         let path = folder.join(name);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
@@ -23,13 +23,14 @@ pub mod glob;
 mod library;
 mod missing;
 mod owner;
+mod probe;
 mod resolve;
 mod scan;
 
 pub use check::{Finding, Outcome, Premises, check};
 pub use missing::{Missing, Reason, debian_package};
 
-use elf::{Edits, ElfError, Interpreter, Machine};
+use elf::{Edits, ElfError, Interpreter, Machine, Patch};
 use library::{Libraries, Library};
 use resolve::{Resolution, Resolver};
 use scan::Scan;
@@ -329,6 +330,7 @@ fn apply(
                 let edits = Edits {
                     interpreter: image.interpreter.as_ref().map(|_| interpreter.clone()),
                     search: resolution.search.get(*path).cloned(),
+                    ..Edits::default()
                 };
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 match copies.get(&name).filter(|_| path.parent() == Some(Path::new(LIBDIR))) {
@@ -383,6 +385,25 @@ fn copy(library: &Library, to: &Path, edits: &Edits) -> Result<u64, RelinkError>
 
 /// Edits a file of the tree, sealed if it opens libraries by name; says whether it changed.
 fn rewrite(path: &Path, edits: &Edits, opener: bool) -> Result<bool, RelinkError> {
+    if opener {
+        return replace(path, edits, opener);
+    }
+    let io = |source| RelinkError::Io { path: path.to_owned(), source };
+    let file = fs::File::open(path).map_err(io)?;
+    let plan = Patch::plan(&file, edits).map_err(io)?;
+    let Some(patch) = plan.map_err(|source| RelinkError::Elf { path: path.to_owned(), source })? else {
+        return Ok(false);
+    };
+    let shared = file.metadata().map_err(io)?.nlink() > 1;
+    match fs::OpenOptions::new().write(true).open(path) {
+        Ok(file) if !shared => patch.write(&file).map(|()| true).map_err(io),
+        // It may be a cache's too, or be locked against writers.
+        _ => replace(path, edits, opener),
+    }
+}
+
+/// Likewise by a new file in its place.
+fn replace(path: &Path, edits: &Edits, opener: bool) -> Result<bool, RelinkError> {
     let mut bytes = read(path)?;
     let sealed = opener && seal::seal_opener(&mut bytes) > 0;
     let edited = elf::edit(&bytes, edits).map_err(|source| RelinkError::Elf { path: path.to_owned(), source })?;

@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::elf::{Image, Machine};
-use super::{RelinkError, read};
+use super::RelinkError;
+use super::elf::{Image, Machine, read_image};
 use crate::tree::{self, Kind};
 
 /// What the dynamic linker could load in a tree. All paths are relative to it.
@@ -93,8 +93,7 @@ fn look(tree: &Path, path: &Path) -> Result<Look, RelinkError> {
     if !super::elf::is_elf(&magic) {
         return Ok(Look::Other);
     }
-    let bytes = read(&path)?;
-    Ok(match Image::read(&bytes) {
+    Ok(match read_image(&file).map_err(error)? {
         Ok(Some(image)) => Look::Image(Box::new(image)),
         Ok(None) => {
             Look::Data("the dynamic linker does not load it: an object file, static, or debug information".to_owned())

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::error::At as _;
 use super::{Id, WheelError, backend};
 use crate::digest::Sha256;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Runtime};
 use crate::install::{self, Layout};
+use crate::relink::{self, RelinkError};
 use crate::report::Silent;
 use crate::unpack::{self, Limits};
 
@@ -50,7 +52,25 @@ pub(super) fn make(
     let mut site =
         install::plan(&wheels, &layout, &BTreeMap::default()).map_err(|error| refused(&all(), error.to_string()))?;
     site.refer_to(&inputs.python, inputs.target.python);
-    install::write(&site, dest, install::Files::Copied, std::num::NonZeroUsize::MIN, &Silent)
+    install::write(&site, dest, install::Files::Copied, NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;
+    if inputs.runtime == Runtime::Referenced {
+        find_libraries(&layout, inputs, dest).map_err(|error| refused(&all(), error.to_string()))?;
+    }
     fs::remove_dir_all(scratch).at("remove", scratch)
+}
+
+/// Wheels bring programs and modules that expect the dynamic linker in `/lib64` and libraries where it looks: neither
+/// is so in a sandbox that sees prefixes. A tool that lacks a library is no error before it is used.
+fn find_libraries(layout: &Layout, inputs: &Inputs, dest: &Path) -> Result<(), RelinkError> {
+    let site = layout.site_packages();
+    let job = relink::Job {
+        tree: dest,
+        prefix: Path::new(backend::ENV),
+        site: Path::new(&site),
+        inputs,
+        dlopen: &BTreeMap::new(),
+        ignore: &["*".to_owned()],
+    };
+    relink::relink(&job, NonZeroUsize::MIN, &Silent).map(drop)
 }

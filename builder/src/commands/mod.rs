@@ -2,6 +2,7 @@
 
 mod build;
 mod completions;
+mod elf;
 mod fetch;
 mod inputs;
 mod install;
@@ -12,6 +13,7 @@ pub(crate) mod plan;
 mod references;
 mod relink;
 mod strip;
+mod substitute;
 mod unpack;
 mod verify;
 mod wheel;
@@ -44,6 +46,7 @@ pub(crate) enum Command {
     Unpack(unpack::Args),
     Wheel(wheel::Args),
     Install(install::Args),
+    Substitute(substitute::Args),
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
@@ -51,6 +54,7 @@ pub(crate) enum Command {
     References(references::Args),
     Why(why::Args),
     NixBuild(nix_build::Args),
+    Elf(elf::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -66,6 +70,7 @@ impl Command {
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Wheel(args) => wheel::run(args, cx),
             Self::Install(args) => install::run(args, cx),
+            Self::Substitute(args) => substitute::run(args, cx),
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
@@ -73,6 +78,7 @@ impl Command {
             Self::References(args) => references::run(args, cx),
             Self::Why(args) => why::run(args, cx),
             Self::NixBuild(args) => nix_build::run(args, cx),
+            Self::Elf(args) => elf::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
         }

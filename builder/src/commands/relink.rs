@@ -68,6 +68,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
 fn inputs(args: &Args, cx: &Context) -> Result<Inputs, Failure> {
     let workbench = args.sources.open(cx, false)?;
     let tools = workbench.tools();
+    if let Some(inputs) = args.sources.prefixes(args.python, false, cx)? {
+        return Ok(inputs);
+    }
     if args.sources.wants_host() {
         return Ok(host::inputs(args.python, &tools.host_path)?);
     }

@@ -93,6 +93,9 @@ impl Args {
 
     fn inputs(&self, workbench: &Workbench<'_>, cx: &Context) -> Result<Inputs, Failure> {
         let (tools, python) = (workbench.tools(), self.python);
+        if let Some(inputs) = self.sources.prefixes(python, true, cx)? {
+            return Ok(inputs);
+        }
         if self.sources.provider() == Some(Provider::Host) {
             let wish = host::Wish { python, program: None, path: tools.host_path, compiles: true };
             return Ok(host::choose(&wish)?);

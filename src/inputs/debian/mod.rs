@@ -28,6 +28,7 @@ mod error;
 pub mod index;
 pub mod relation;
 pub mod release;
+pub mod relocate;
 pub mod signed;
 mod suite;
 mod tree;

@@ -52,7 +52,8 @@ impl Prefix {
     /// Where it cannot be read, or has files that no archive can hold.
     pub fn hashed(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
         let path = path.into();
-        let nodes = tree::walk(&path)?;
+        let mut nodes = tree::walk(&path)?;
+        nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hash = || -> io::Result<Sha256> {
             let mut encoder = nar::hasher()?;
             encoder.folder(Path::new(""))?;
@@ -91,12 +92,13 @@ pub fn inputs(prefixes: &[Prefix], wish: &Wish, reporter: &dyn Reporter) -> Resu
     let arch = Arch::host().ok_or_else(|| PrefixError::NotElf(PathBuf::from("this program")))?;
     let triplet = debian::arch::port(arch).triplet;
     let paths = prefixes.iter().map(|prefix| view::real(&prefix.path)).collect::<Result<Vec<_>, _>>()?;
-    let found = scan::scan(&paths, wish.python, triplet)?;
+    let mut found = scan::scan(&paths, wish.python, triplet)?;
     for useless in &found.useless {
         let hint = "name the output with its programs, headers or libraries (dev, lib, bin), or leave it out";
         reporter.warn(format!("{} has nothing that a build could use", useless.display()), Some(hint.to_owned()));
     }
     let view = view::view(&paths, &wish.shown, &found)?;
+    found.follow(|folder| view::shows(&view, folder))?;
     let python = view::shown_name(&view, &found.python(wish.python)?);
     let loader = loader(&python)?;
     if !view::shows(&view, &loader) || !loader.is_file() {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::PrefixError;
+use crate::relink::elf::Image;
 use crate::request::PythonVersion;
 use crate::tree;
 
@@ -29,6 +30,9 @@ pub(super) struct Found {
 
 /// Files that a C library's folder of headers has, or the part of it that Debian keeps apart.
 const LIBC_HEADERS: [&str; 2] = ["features.h", "gnu/stubs.h"];
+
+/// Larger libraries are not asked which others they load.
+const LARGEST: u64 = 256 << 20;
 
 /// Looks through `prefixes`. `triplet` is Debian's name of the machine, where it keeps a part of everything.
 pub(super) fn scan(prefixes: &[PathBuf], python: PythonVersion, triplet: &str) -> Result<Found, PrefixError> {
@@ -74,6 +78,29 @@ impl Found {
             add(&mut self.pkg_config, folder(format!("{below}/pkgconfig")));
         }
         add(&mut self.pkg_config, folder("share/pkgconfig".into()));
+        Ok(())
+    }
+
+    /// Adds the folders that libraries of the prefixes load others from: what links with them may name those, too
+    /// (xmlsec1's `.pc` file says `-lltdl`). `shows` says which folders a build sees.
+    pub(super) fn follow(&mut self, shows: impl Fn(&Path) -> bool) -> Result<(), PrefixError> {
+        let mut folders = Vec::new();
+        for own in &self.libraries {
+            for file in tree::list(own)?.into_iter().filter(|file| is_library(file)) {
+                let plain = fs::symlink_metadata(&file).is_ok_and(|data| data.is_file() && data.len() < LARGEST);
+                if !plain || file.extension().is_some_and(|end| end == "a" || end == "o") {
+                    continue;
+                }
+                let bytes = fs::read(&file).map_err(|source| PrefixError::Read { path: file.clone(), source })?;
+                // What is no library, whatever its name, names no others.
+                let image = Image::read(&bytes).ok().flatten();
+                let search = image.iter().flat_map(Image::search_folders).map(PathBuf::from);
+                folders.extend(search.filter(|folder| folder.is_absolute() && shows(folder) && folder.is_dir()));
+            }
+        }
+        for folder in folders {
+            add(&mut self.libraries, Some(folder));
+        }
         Ok(())
     }
 

@@ -97,9 +97,14 @@ fn flags_of_libc(found: &Found, loader: &Path) -> Vec<String> {
 /// Folders that programs and modules load libraries from: those of the prefixes, the C library's, the compiler's own.
 pub(super) fn runtime(found: &Found, loader: &Path, compilers: &[&Tried]) -> Vec<PathBuf> {
     let mut folders = found.libraries.clone();
-    // Beside the loader in its real place: /lib64 may hold nothing but a link to it.
-    let real = fs::canonicalize(loader).ok();
-    folders.extend([Some(loader), real.as_deref()].into_iter().flatten().filter_map(Path::parent).map(Path::to_owned));
+    // The C library is beside its loader; musl's is the loader. /lib64 may hold nothing but a link to it.
+    let real = fs::canonicalize(loader).unwrap_or_default();
+    let libc = |loader: &&Path| {
+        let name = loader.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("ld-musl-") || loader.with_file_name("libc.so.6").is_file()
+    };
+    let loader = [loader, real.as_path()].into_iter().find(libc);
+    folders.extend(loader.and_then(Path::parent).map(Path::to_owned));
     for file in compilers.iter().flat_map(|tried| &tried.trace) {
         let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let own = COMPILERS_OWN.iter().find(|own| own.starts_with(name) || name.starts_with(**own));

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::sample::Sample;
 use super::*;
 
+mod operations;
+
 fn runpath(text: &str) -> Edits {
     Edits { search: Some(Some(SearchPath { tag: SearchTag::Runpath, text: text.to_owned() })), ..Edits::default() }
 }
@@ -50,6 +52,7 @@ fn edits() -> impl Strategy<Value = Edits> {
     (search, interpreter).prop_map(|(search, interpreter)| Edits {
         search,
         interpreter: interpreter.map(|(path, slot)| Interpreter { path, slot }),
+        ..Edits::default()
     })
 }
 
