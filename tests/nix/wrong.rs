@@ -29,7 +29,7 @@ fn wrong_uses_are_told_in_the_log() {
         (
             "a build without files",
             world.expression("akb.build (p // { files = [ ]; })"),
-            vec!["offline, and the cache lacks", "a build has no network", "`files`"],
+            vec!["the network is switched off", "docopt-0.6.2.tar.gz", "a build has no network", "`files`"],
         ),
         (
             "a build without packages",
