@@ -1,6 +1,6 @@
 //! Wheels and inputs become the canonical tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -62,18 +62,10 @@ fn finish(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
-    let recipe = &locked.project.recipe;
     let mut changed = staged(reporter, Stage::Relink, None, || {
-        let dlopen = dlopen(locked);
-        let site = layout.site_packages();
-        let job = relink::Job {
-            tree,
-            prefix: Path::new(PREFIX),
-            site: Path::new(&site),
-            inputs,
-            dlopen: &dlopen,
-            ignore: &recipe.relink.ignore,
-        };
+        let rules = relink::Rules::of(&locked.project.recipe);
+        let supply = relink::Supply::of(inputs);
+        let job = relink::Job { tree, prefix: Path::new(PREFIX), supply, rules: &rules, in_place: false };
         let report = relink::relink(&job, jobs, reporter)?;
         let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
         let copied = match inputs.runtime {
@@ -100,14 +92,4 @@ fn finish(
         summary.push_str(&format!("{} files, {}", identity.files, identity.hash));
         Ok((identity, summary))
     })
-}
-
-/// Sonames that packages open by name, by package.
-fn dlopen(locked: &Locked) -> BTreeMap<String, Vec<String>> {
-    let packages = &locked.project.recipe.package;
-    packages
-        .iter()
-        .filter(|(_, recipe)| !recipe.dlopen.is_empty())
-        .map(|(name, recipe)| (name.clone(), recipe.dlopen.clone()))
-        .collect()
 }
