@@ -11,6 +11,7 @@
 //! | archives become folders | [`unpack`] |
 //! | source distributions become wheels | [`wheel`], in a [`sandbox`] |
 //! | wheels become a site | [`install`], [`bytecode`] |
+//! | files of it become what the recipe says | [`substitute`], [`edit`] |
 //! | the site becomes self-contained | [`runtime`], [`relink`] |
 //! | the tree becomes canonical and gets its identity | [`tree`], [`nar`], [`place`] |
 //! | the result is read again | [`verify`] |
@@ -19,6 +20,7 @@
 pub mod bytecode;
 pub mod cache;
 pub mod digest;
+pub mod edit;
 pub mod explain;
 pub mod fetch;
 pub mod git;
@@ -33,12 +35,14 @@ pub mod pipeline;
 pub mod place;
 pub mod plan;
 pub mod recipe;
+pub mod references;
 pub mod registries;
 pub mod relink;
 pub mod report;
 pub mod request;
 pub mod runtime;
 pub mod sandbox;
+pub mod substitute;
 pub mod tree;
 pub mod unpack;
 pub mod vendored;

@@ -1,6 +1,7 @@
 //! Options that say where things come from, and what is made of them.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use akb::cache::Cache;
 use akb::index::Indexes;
@@ -21,9 +22,11 @@ pub(crate) struct SourceArgs {
     /// UV_DEFAULT_INDEX, PIP_INDEX_URL, pip.conf or uv.toml name]
     #[arg(long = "index", value_name = "URL", help_heading = "Sources")]
     indexes: Vec<String>,
-    /// Who gives Python, compilers and libraries [default: what the recipe says, else debian]
-    #[arg(long, value_enum, value_name = "PROVIDER", help_heading = "Sources")]
-    inputs: Option<ProviderArg>,
+    /// Who gives Python, compilers and libraries: debian (packages of a Debian archive, pinned in akb.lock) or host
+    /// (what is installed on this machine; the result is not reproducible elsewhere); for `akb relink` also a folder
+    /// with libraries in lib, repeatable [default: what the recipe says, else debian]
+    #[arg(long, value_name = "PROVIDER|PREFIX", help_heading = "Sources")]
+    inputs: Vec<InputsArg>,
     /// Suite of the Debian archive, such as forky [default: what the recipe says, else the first of stable,
     /// testing, unstable that has the wanted Python]
     #[arg(long, value_name = "SUITE", help_heading = "Sources")]
@@ -40,12 +43,24 @@ pub(crate) struct SourceArgs {
     certificates: Option<PathBuf>,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum ProviderArg {
-    /// Packages of a Debian archive, pinned in akb.lock
-    Debian,
-    /// What is installed on this machine; the result is not reproducible elsewhere
-    Host,
+/// A provider of inputs, or a folder with some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum InputsArg {
+    Provider(Provider),
+    Prefix(PathBuf),
+}
+
+impl FromStr for InputsArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "debian" => Ok(Self::Provider(Provider::Debian)),
+            "host" => Ok(Self::Provider(Provider::Host)),
+            path if path.contains('/') => Ok(Self::Prefix(PathBuf::from(path))),
+            _ => Err("expected debian, host, or a folder with a slash in its name".to_owned()),
+        }
+    }
 }
 
 /// Options that say what is built.
@@ -87,9 +102,17 @@ impl SourceArgs {
 
     /// The provider that the user named.
     pub(crate) fn provider(&self) -> Option<Provider> {
-        self.inputs.map(|provider| match provider {
-            ProviderArg::Debian => Provider::Debian,
-            ProviderArg::Host => Provider::Host,
+        self.inputs.iter().find_map(|inputs| match inputs {
+            InputsArg::Provider(provider) => Some(*provider),
+            InputsArg::Prefix(_) => None,
+        })
+    }
+
+    /// The folders with inputs that the user named.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &Path> {
+        self.inputs.iter().filter_map(|inputs| match inputs {
+            InputsArg::Prefix(path) => Some(path.as_path()),
+            InputsArg::Provider(_) => None,
         })
     }
 
@@ -100,11 +123,15 @@ impl SourceArgs {
 
     /// Whether the user wants what is installed here.
     pub(crate) fn wants_host(&self) -> bool {
-        self.inputs == Some(ProviderArg::Host)
+        self.provider() == Some(Provider::Host)
     }
 
     /// Opens everything. `strict`: an archive's index past its date is refused.
     pub(crate) fn open<'a>(&self, cx: &'a Context, strict: bool) -> Result<Workbench<'a>, Failure> {
+        if let Some(prefix) = self.prefixes().next() {
+            let message = format!("`--inputs {}` is a folder; expected debian or host", prefix.display());
+            return Err(Failure::usage(message, "folders are for `akb relink`; in a Nix build, name them in `inputs`"));
+        }
         let env = |name: &str| cx.env(name);
         let home = cx.home();
         let cache = Cache::open(&cx.settings.cache)?;

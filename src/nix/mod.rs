@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod log;
 pub mod stages;
+pub mod store;
 
 pub use attributes::{AttributeError, Attributes};
 pub use log::Log;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
+use super::store::Store;
 use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
@@ -33,15 +34,21 @@ pub enum Stage {
     Wheel,
     /// The environment.
     Build,
+    /// Fixed-output: what is installed, without an interpreter and without a reference to the store.
+    Site,
+    /// The environment, from a site.
+    Relink,
 }
 
 impl Stage {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 7] = [
         ("fetch", Self::Fetch),
         ("fetch-inputs", Self::FetchInputs),
         ("fetch-file", Self::FetchFile),
         ("wheel", Self::Wheel),
         ("build", Self::Build),
+        ("site", Self::Site),
+        ("relink", Self::Relink),
     ];
 
     /// What the attributes ask for.
@@ -54,7 +61,7 @@ impl Stage {
 
     /// Whether it uses the network, which Nix grants to fixed-output derivations alone.
     pub fn fetches(self) -> bool {
-        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile)
+        matches!(self, Self::Fetch | Self::FetchInputs | Self::FetchFile | Self::Site)
     }
 }
 
@@ -215,6 +222,25 @@ pub fn run(attributes: &Attributes<'_>, mut tools: Tools<'_>) -> Result<(), NixE
             let compiles = pipeline::compiles(&order, &tools)?;
             give_inputs(attributes, &order, compiles, &mut tools)?;
             pipeline::build(&order, &tools)?;
+            verified(attributes, &out, &tools)?;
+        }
+        Stage::Site => {
+            fixed(attributes, "\"\"; and then the hash that Nix says it got", "recursive")?;
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, true, &mut tools)?;
+            let store = Store { prefix: attributes.store(), folder: attributes.store() };
+            let known = store.list()?;
+            pipeline::site(&order, &store.needles(&known), &tools)?;
+        }
+        Stage::Relink => {
+            let order = offline(attributes, &out, &mut tools)?;
+            give_inputs(attributes, &order, false, &mut tools)?;
+            let site = attributes.text("site")?.ok_or(AttributeError::Missing {
+                name: "site",
+                purpose: "it is the output of a derivation with stage = \"site\"",
+                example: "site = \"${site}\";",
+            })?;
+            pipeline::relink(&order, Path::new(&site), &tools)?;
             verified(attributes, &out, &tools)?;
         }
     }

@@ -1,6 +1,6 @@
 //! Wheels and inputs become the canonical tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::place::{self, Identity, PREFIX};
 use crate::relink;
 use crate::report::Stage;
 use crate::runtime;
+use crate::substitute::{self, Rules};
 
 /// Makes the canonical tree in `tree`, which does not exist yet.
 pub(super) fn assemble(
@@ -19,26 +20,65 @@ pub(super) fn assemble(
     locked: &Locked,
     inputs: &Inputs,
     wheels: &[Wheel],
+    rules: &Rules,
     bytecode: bool,
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let layout = Layout::canonical(inputs.target.python);
-    install(tree, &layout, locked, wheels, tools, |plan| {
-        match inputs.runtime {
-            Runtime::Copied => drop(runtime::copy(inputs, tree)?),
-            Runtime::Referenced => plan.refer_to(&inputs.python, layout.python),
-        }
-        Ok(())
+    install(tree, &layout, locked, wheels, rules, install::Files::Linked, tools, |plan| {
+        give_interpreter(tree, plan, inputs)
     })?;
     finish(tree, &layout, locked, inputs, bytecode, tools)
 }
 
+/// Makes a site in `tree`, which does not exist yet: what wheels bring, no interpreter, nothing relinked.
+pub(super) fn site(
+    tree: &Path,
+    locked: &Locked,
+    wheels: &[Wheel],
+    rules: &Rules,
+    tools: &Tools<'_>,
+) -> Result<(), PipelineError> {
+    let layout = Layout::canonical(locked.sidecar.target.python);
+    install(tree, &layout, locked, wheels, rules, install::Files::Copied, tools, |plan| {
+        plan.without_interpreter();
+        Ok(())
+    })
+}
+
+/// Makes the canonical tree of a site that was copied to `tree`.
+pub(super) fn complete(
+    tree: &Path,
+    locked: &Locked,
+    inputs: &Inputs,
+    bytecode: bool,
+    tools: &Tools<'_>,
+) -> Result<Identity, PipelineError> {
+    let layout = Layout::canonical(inputs.target.python);
+    let mut plan = install::plan(&[], &layout, &BTreeMap::new())?;
+    give_interpreter(tree, &mut plan, inputs)?;
+    install::write(&plan, tree, install::Files::Copied, tools.settings.jobs, tools.reporter)?;
+    finish(tree, &layout, locked, inputs, bytecode, tools)
+}
+
+/// Copies Python into the tree, or leads the tree to it.
+fn give_interpreter(tree: &Path, plan: &mut SitePlan, inputs: &Inputs) -> Result<(), PipelineError> {
+    match inputs.runtime {
+        Runtime::Copied => drop(runtime::copy(inputs, tree)?),
+        Runtime::Referenced => plan.refer_to(&inputs.python, inputs.target.python),
+    }
+    Ok(())
+}
+
 /// Writes the files of `wheels` to the new folder `tree`; `complete` says how it gets its interpreter.
+#[expect(clippy::too_many_arguments, reason = "all of it is the build's; nothing is grouped by nature")]
 fn install(
     tree: &Path,
     layout: &Layout,
     locked: &Locked,
     wheels: &[Wheel],
+    rules: &Rules,
+    files: install::Files,
     tools: &Tools<'_>,
     complete: impl FnOnce(&mut SitePlan) -> Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
@@ -47,9 +87,21 @@ fn install(
     staged(reporter, Stage::Install, None, || {
         let mut plan = install::plan(wheels, layout, &locked.project.recipe.install.winners)?;
         complete(&mut plan)?;
-        install::write(&plan, tree, install::Files::Linked, jobs, reporter)?;
+        install::write(&plan, tree, files, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
-    })
+    })?;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let changed = staged(reporter, Stage::Substitute, None, || follow(tree, rules, layout, tools))?;
+    install::refresh_records(tree, layout, &recorded(changed), jobs)?;
+    Ok(())
+}
+
+/// Those of the changed files that a RECORD has.
+fn recorded(mut changed: BTreeSet<String>) -> BTreeSet<String> {
+    changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));
+    changed
 }
 
 /// Relinks an installed tree, compiles its bytecode, and says what it is.
@@ -62,7 +114,7 @@ fn finish(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
-    let mut changed = staged(reporter, Stage::Relink, None, || {
+    let changed = staged(reporter, Stage::Relink, None, || {
         let rules = relink::Rules::of(&locked.project.recipe);
         let supply = relink::Supply::of(inputs);
         let job = relink::Job { tree, prefix: Path::new(PREFIX), supply, rules: &rules, in_place: false };
@@ -74,8 +126,7 @@ fn finish(
         };
         Ok::<_, PipelineError>((changed, format!("{} ELF files{copied}", report.files)))
     })?;
-    changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));
-    install::refresh_records(tree, layout, &changed, jobs)?;
+    install::refresh_records(tree, layout, &recorded(changed), jobs)?;
     staged(reporter, Stage::Finish, None, || {
         let mut summary = String::new();
         if bytecode {
@@ -92,4 +143,29 @@ fn finish(
         summary.push_str(&format!("{} files, {}", identity.files, identity.hash));
         Ok((identity, summary))
     })
+}
+
+/// Makes the files what the rules say. Gives those that changed, from the top of the tree.
+fn follow(
+    tree: &Path,
+    rules: &Rules,
+    layout: &Layout,
+    tools: &Tools<'_>,
+) -> Result<(BTreeSet<String>, String), PipelineError> {
+    // No path of the inputs: what a tree needs of them is copied, or found by relinking.
+    let named = BTreeMap::new();
+    let python = Some(layout.python);
+    let job = substitute::Job { tree, prefix: PREFIX, python, inputs: &named };
+    let plan = substitute::plan(rules, &job, tools.settings.jobs)?;
+    for warning in &plan.report.warnings {
+        tools.reporter.warn(warning.clone(), None);
+    }
+    for note in &plan.report.notes {
+        tools.reporter.note(note.clone());
+    }
+    plan.apply(tree)?;
+    let changed = plan.changed();
+    let matches: u64 = plan.report.rules.iter().map(|rule| rule.matches).sum();
+    let summary = format!("{} rules, {matches} matches, {} files", plan.report.rules.len(), changed.len());
+    Ok((changed, summary))
 }

@@ -45,6 +45,10 @@ pub enum PipelineError {
     #[error(transparent)]
     Install(#[from] crate::install::InstallError),
     #[error(transparent)]
+    Substitute(#[from] crate::substitute::SubstituteError),
+    #[error(transparent)]
+    References(#[from] crate::references::ReferencesError),
+    #[error(transparent)]
     Runtime(#[from] crate::runtime::RuntimeError),
     #[error(transparent)]
     Relink(#[from] crate::relink::RelinkError),
@@ -157,6 +161,8 @@ macro_rules! delegate {
             Self::Host(error) => error.$method(),
             Self::Wheel(error) => error.$method(),
             Self::Install(error) => error.$method(),
+            Self::Substitute(error) => error.$method(),
+            Self::References(error) => error.$method(),
             Self::Runtime(error) => error.$method(),
             Self::Relink(error) => error.$method(),
             Self::Bytecode(error) => error.$method(),

@@ -17,6 +17,7 @@ use crate::plan::Origin;
 use crate::recipe::Provider;
 use crate::report::Stage;
 use crate::request::PythonVersion;
+use crate::substitute::Rules;
 use crate::wheel;
 
 /// Changes whenever the same lock would become another tree.
@@ -35,13 +36,15 @@ pub(super) struct Tree {
 pub(super) fn tree(locked: &Locked, order: &Order, tools: &Tools<'_>) -> Result<Tree, PipelineError> {
     let source = InputSource::of(locked, tools)?;
     let sources = wheels::local_sources(&locked.plan.packages, &locked.project.folder)?;
-    let key = key(locked, &source.identity(), &sources, order.bytecode);
+    let rules = Rules::open(&locked.project.recipe.substitute, &locked.project.folder)?;
+    let key = key(locked, &source.identity(), &sources, &rules, order.bytecode);
     let cached = tools.cache.folder("tree", &key);
     let folder = match &cached {
         Some(folder) => folder.clone(),
         None => tools.cache.build_folder("tree", &key, |folder| {
             let (inputs, wheels) = everything(locked, &source, &sources, tools)?;
-            let identity = assemble::assemble(&folder.join("tree"), locked, &inputs, &wheels, order.bytecode, tools)?;
+            let tree = folder.join("tree");
+            let identity = assemble::assemble(&tree, locked, &inputs, &wheels, &rules, order.bytecode, tools)?;
             let text = identity.hash.to_string();
             fs::write(folder.join("hash"), text).map_err(|source| PipelineError::Io {
                 doing: "write",
@@ -63,7 +66,7 @@ pub(super) fn tree(locked: &Locked, order: &Order, tools: &Tools<'_>) -> Result<
 }
 
 /// Inputs and unpacked wheels. What is compiled is fetched and built while the other wheels still arrive.
-fn everything(
+pub(super) fn everything(
     locked: &Locked,
     source: &InputSource,
     sources: &BTreeMap<String, wheels::Local>,
@@ -101,7 +104,7 @@ fn everything(
 }
 
 /// Inputs that were handed over need not be those that the lock was made with: every wheel must run on them.
-fn check_target(locked: &Locked, inputs: &Inputs) -> Result<(), PipelineError> {
+pub(super) fn check_target(locked: &Locked, inputs: &Inputs) -> Result<(), PipelineError> {
     let tags = Tags::of(&inputs.target);
     for package in &locked.plan.packages {
         let Origin::Wheel(remote) = &package.origin else { continue };
@@ -151,7 +154,13 @@ fn wheel_wants(locked: &Locked) -> Vec<Want> {
 }
 
 /// Everything that the canonical tree depends on.
-fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Local>, bytecode: bool) -> Sha256 {
+fn key(
+    locked: &Locked,
+    inputs: &Sha256,
+    sources: &BTreeMap<String, wheels::Local>,
+    rules: &Rules,
+    bytecode: bool,
+) -> Sha256 {
     let mut sidecar = locked.sidecar.clone();
     // Neither what the lock was made from nor where inputs were found is in the tree; `inputs` is.
     sidecar.source = Sha256::of(b"");
@@ -167,6 +176,8 @@ fn key(locked: &Locked, inputs: &Sha256, sources: &BTreeMap<String, wheels::Loca
         sources.join("\n"),
         format!("{bytecode} {}", Sha256::of(bytecode::DRIVER.as_bytes())),
         wheel::rules().to_string(),
+        // The rules themselves are in the recipe.
+        rules.identity().to_owned(),
     ];
     Sha256::of(parts.join("\0").as_bytes())
 }

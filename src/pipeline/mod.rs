@@ -1,7 +1,7 @@
 //! The whole build, top to bottom.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -26,6 +26,7 @@ mod gather;
 mod locking;
 mod prebuilt;
 mod single;
+mod site;
 mod subject;
 mod wheels;
 
@@ -33,6 +34,7 @@ pub use error::PipelineError;
 pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
 pub use single::{compiles, wheel};
+pub use site::{Site, relink, site};
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.
@@ -137,6 +139,19 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         }
         other => other?,
     };
+    put(&locked, &tree.folder, tree.hash, &tree.inputs, tree.cached, order, tools)
+}
+
+/// Puts a canonical tree in its place.
+fn put(
+    locked: &Locked,
+    tree: &Path,
+    hash: Sha256,
+    inputs: &str,
+    cached: bool,
+    order: &Order,
+    tools: &Tools<'_>,
+) -> Result<Built, PipelineError> {
     let name = locked.project.name.clone();
     let receipt = |identity: &Identity| Receipt {
         version: 1,
@@ -144,14 +159,13 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         prefix: order.out.clone(),
         hash: identity.hash,
         nar_size: identity.nar_size,
-        inputs: tree.inputs.clone(),
+        inputs: inputs.to_owned(),
         skip_import: skip_import(&locked.project.recipe),
         rules: Rules::of(&locked.project.recipe),
         outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {
-        let jobs = tools.settings.jobs;
-        let identity = place::place(&tree.folder, &order.out, Some(tree.hash), receipt, jobs)?;
+        let identity = place::place(tree, &order.out, Some(hash), receipt, tools.settings.jobs)?;
         let summary = format!("{} files to {}", identity.files, order.out.display());
         Ok::<_, PipelineError>((identity, summary))
     })?;
@@ -162,8 +176,8 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         nar_size: identity.nar_size,
         files: identity.files,
         packages: locked.plan.packages.len(),
-        cached: tree.cached,
-        recorded: locked.recorded,
+        cached,
+        recorded: locked.recorded.clone(),
     })
 }
 

@@ -8,6 +8,7 @@ use super::{PackageRecipe, Recipe, RecipeError};
 use crate::inputs::debian::relation;
 use crate::lock::names;
 use crate::lock::resolve::requirement;
+use crate::substitute;
 
 /// Variables that akb sets itself, and what to write in the recipe instead.
 const OWN_VARIABLES: [(&str, Option<&str>); 12] = [
@@ -58,6 +59,15 @@ pub(super) fn check(mut recipe: Recipe, path: &Path) -> Result<Recipe, RecipeErr
         cx.folders(&format!("relink.runpath.\"{files}\""), folders)?;
     }
     cx.words("verify.skip-import", &recipe.verify.skip_import)?;
+    for (index, rule) in recipe.substitute.iter().enumerate() {
+        substitute::check(rule, index + 1).map_err(|error| RecipeError::Value {
+            path: path.to_owned(),
+            key: format!("substitute {}: {}", index + 1, error.key),
+            expected: error.expected,
+            found: error.found,
+            hint: error.hint,
+        })?;
+    }
     if let Some(suite) = &recipe.inputs.suite {
         cx.words("inputs.suite", std::slice::from_ref(suite))?;
     }

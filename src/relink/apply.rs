@@ -120,6 +120,7 @@ impl Decided {
         Edits {
             interpreter: self.interpreter.clone().filter(|_| image.interpreter.is_some()),
             search: self.resolution.search.get(path).cloned(),
+            ..Edits::default()
         }
     }
 

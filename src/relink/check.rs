@@ -6,6 +6,8 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 
+use serde::Serialize;
+
 use super::elf::{Image, Priority};
 use super::folder::in_tree;
 use super::job::is_libc;
@@ -28,7 +30,7 @@ pub struct Outcome {
 }
 
 /// Something that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// Relative to the tree.
     pub path: PathBuf,
@@ -173,20 +175,23 @@ impl Checker<'_> {
             }
             missing.extend(reason.filter(|_| required));
         }
+        // What an entry is for cannot be told where something is missing.
+        let complete = missing.is_empty();
         for (name, reason) in missing {
             if !self.owners.listed(&self.premises.rules.may_be_missing(), path, &name) {
                 problems.push(Missing::new(&name, path, None, reason).problem());
             }
         }
-        problems.extend(self.unused(path, image, &used)?);
+        if complete {
+            problems.extend(self.unused(path, image, &used)?);
+        }
         Ok(problems)
     }
 
     /// Names that a file asks for, of each group one, and whether it must be there.
     fn asked(&self, path: &Path, image: &Image) -> Vec<(Vec<String>, bool)> {
         let one = |name: &str| (vec![name.to_owned()], true);
-        let mut asked: Vec<_> =
-            image.needed.iter().filter(|name| !name.contains('/')).map(|name| one(name)).collect();
+        let mut asked: Vec<_> = image.needed.iter().filter(|name| !name.contains('/')).map(|name| one(name)).collect();
         asked.extend(self.owners.values(&self.premises.rules.dlopen, path).into_iter().map(one));
         let own = OPENED.iter().filter(|(library, _)| path == Path::new(LIBDIR).join(library));
         asked.extend(own.map(|(_, name)| (vec![(*name).to_owned()], false)));

@@ -29,12 +29,7 @@ enum Reach {
 impl Resolver<'_> {
     /// The first file of this name that will do: in the file's own search path or folder, in the inputs, anywhere
     /// else in the tree.
-    pub(super) fn find(
-        &mut self,
-        asker: &Asker<'_>,
-        name: &str,
-        how: How,
-    ) -> Result<Result<Hit, Reason>, RelinkError> {
+    pub(super) fn find(&mut self, asker: &Asker<'_>, name: &str, how: How) -> Result<Result<Hit, Reason>, RelinkError> {
         // A process has one C library, and that is the dynamic linker's.
         let order = match is_libc(name) {
             true => [Reach::Inputs, Reach::Own, Reach::Tree],
@@ -65,13 +60,7 @@ impl Resolver<'_> {
     }
 
     /// Folders to look in, the preferred one first.
-    fn folders(
-        &mut self,
-        reach: Reach,
-        asker: &Asker<'_>,
-        name: &str,
-        how: How,
-    ) -> Result<Vec<PathBuf>, RelinkError> {
+    fn folders(&mut self, reach: Reach, asker: &Asker<'_>, name: &str, how: How) -> Result<Vec<PathBuf>, RelinkError> {
         match reach {
             Reach::Own => {
                 let own = asker.kept.iter().map(|(folder, _)| folder.clone());
@@ -94,14 +83,17 @@ impl Resolver<'_> {
         if folders.is_empty() {
             return self.by_header(asker, name).into_iter().collect();
         }
-        let shared = |folder: &Path| folder.components().zip(asker.path.components()).take_while(|(a, b)| a == b).count();
+        let shared =
+            |folder: &Path| folder.components().zip(asker.path.components()).take_while(|(a, b)| a == b).count();
         folders.sort_by_cached_key(|folder| (Reverse(shared(folder)), folder.components().count(), folder.clone()));
         let files: BTreeSet<PathBuf> = folders.iter().filter_map(|folder| self.file(folder, name)).collect();
         if files.len() > 1 {
             let all: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
             let all = all.join(", ");
             let path = asker.path.display();
-            self.result.notes.insert(format!("{path} needs {name}, which is in {all}: the first that will do is taken"));
+            self.result
+                .notes
+                .insert(format!("{path} needs {name}, which is in {all}: the first that will do is taken"));
         }
         folders
     }

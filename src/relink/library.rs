@@ -183,7 +183,9 @@ impl<'a> Libraries<'a> {
 
     /// What lies directly in a folder of the sandbox, sorted; nothing where it is no folder.
     fn names(&self, folder: &Path) -> Result<Vec<String>, RelinkError> {
-        let Some(located) = self.supply.locate(folder).filter(|located| located.is_dir()) else { return Ok(Vec::new()) };
+        let Some(located) = self.supply.locate(folder).filter(|located| located.is_dir()) else {
+            return Ok(Vec::new());
+        };
         let paths = tree::list(&located)?;
         let name = |path: PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         Ok(paths.into_iter().filter_map(name).collect())

@@ -25,12 +25,14 @@ mod probe;
 mod report;
 mod resolve;
 mod scan;
+mod standalone;
 
 pub use check::{Finding, Linker, Outcome, Premises, check};
 pub use error::RelinkError;
 pub use job::{Job, Rules, Supply};
 pub use missing::{Missing, Reason, debian_package, nix_package};
 pub use report::{How, Linked, Need, RelinkReport};
+pub use standalone::Prefixes;
 
 use apply::Decided;
 use elf::Interpreter;

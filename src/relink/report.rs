@@ -35,7 +35,10 @@ pub struct RelinkReport {
 impl RelinkReport {
     /// Entries of search paths that satisfied nothing and were dropped, by file.
     pub fn dropped(&self) -> impl Iterator<Item = (&PathBuf, &[String])> {
-        self.linked.iter().filter(|(_, linked)| !linked.dropped.is_empty()).map(|(path, linked)| (path, &*linked.dropped))
+        self.linked
+            .iter()
+            .filter(|(_, linked)| !linked.dropped.is_empty())
+            .map(|(path, linked)| (path, &*linked.dropped))
     }
 }
 

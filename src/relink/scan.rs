@@ -105,15 +105,6 @@ impl Scan {
     pub(super) fn find(&self, folder: &Path, name: &str) -> Option<&PathBuf> {
         self.names.get(folder)?.get(name)
     }
-
-    /// The machine of most programs and libraries.
-    pub(super) fn usual_machine(&self) -> Option<Machine> {
-        let mut counts: BTreeMap<Machine, usize> = BTreeMap::new();
-        for image in self.images.values() {
-            *counts.entry(image.machine).or_default() += 1;
-        }
-        counts.into_iter().min_by_key(|&(machine, count)| (std::cmp::Reverse(count), machine)).map(|(machine, _)| machine)
-    }
 }
 
 /// C libraries, of which a process can have one.

@@ -183,7 +183,16 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
             ),
         });
     }
-    let found = place::identify(tree, &receipt.prefix)?;
+    let found = match place::identify(tree, &receipt.prefix) {
+        Ok(found) => found,
+        Err(error @ PlaceError::Spot { .. }) => {
+            let (subject, problem) = (tree.display().to_string(), error.to_string());
+            report.findings.push(Finding { check: Check::Identity, subject, problem });
+            report.looked.insert(Check::Identity, "nothing that has a canonical hash".to_owned());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     if found.hash != receipt.hash {
         report.findings.push(Finding {
             check: Check::Identity,

@@ -2,33 +2,36 @@
 
 use goblin::elf::Elf;
 use goblin::elf::dynamic::{
-    DT_GNU_HASH, DT_HASH, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED,
-    DT_VERSYM,
+    DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME,
+    DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM,
 };
-use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
+use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD, PT_PHDR};
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 
-use super::ElfError;
+use super::file::DT_MIPS_RLD_MAP_REL;
 use super::state::State;
+use super::{ElfError, renamed};
 
 /// What the dynamic linker reads must be what it was, but for what was edited.
 pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State) -> Result<(), ElfError> {
     let wrong = |what: &str| Err(ElfError::Check(what.to_owned()));
     let new = Elf::parse(made).map_err(|error| ElfError::Check(error.to_string()))?;
-    if State::read(made, &new)? != *wanted {
-        return wrong("interpreter or search path is not what was asked for");
+    if State::read(made, &new, wanted.unseen.clone())? != *wanted {
+        return wrong("what was asked for is not what it says");
     }
-    if old.libraries != new.libraries || old.soname != new.soname {
-        return wrong("names of libraries changed");
-    }
-    if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
+    if !wanted.unseen.renamed.is_empty() {
+        renamed::check(old, made, &new, &wanted.unseen.renamed)?;
+    } else if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
         return wrong("dynamic symbols changed");
     }
     if versions(old) != versions(&new) {
         return wrong("symbol versions changed");
     }
-    if !entries(old).eq(entries(&new)) {
+    if !entries(old).eq(entries(&new)) || flags(old) != flags(&new) {
         return wrong("other entries of the dynamic section changed");
+    }
+    if wanted.unseen.renamed.is_empty() && wanted.unseen.unversioned.is_empty() && versym(old) != versym(&new) {
+        return wrong("versions of symbols changed");
     }
     if made.len() < pristine.len() {
         return wrong("the file became shorter");
@@ -46,22 +49,26 @@ fn named<'a>(elf: &'a Elf<'_>) -> impl Fn(goblin::elf::Sym) -> (Option<&'a str>,
 
 type Versions<'a> = Vec<(Option<&'a str>, Vec<(Option<&'a str>, u16)>)>;
 
+/// Versions that are needed and defined; the state holds the names of the files.
 fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
     let name = |at| elf.dynstrtab.get_at(at);
     let needs = elf.verneed.iter().flat_map(VerneedSection::iter);
     let defs = elf.verdef.iter().flat_map(VerdefSection::iter);
     (
-        needs
-            .map(|need| (name(need.vn_file), need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect()))
-            .collect(),
+        needs.map(|need| (None, need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect())).collect(),
         defs.map(|def| (None, def.iter().map(|aux| (name(aux.vda_name), def.vd_ndx)).collect())).collect(),
     )
 }
 
 /// Entries whose value no edit changes.
 fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
-    const EDITED: [u64; 11] = [
+    const EDITED: [u64; 16] = [
         DT_NULL,
+        DT_NEEDED,
+        DT_SONAME,
+        DT_FLAGS_1,
+        DT_DEBUG,
+        DT_MIPS_RLD_MAP_REL,
         DT_RPATH,
         DT_RUNPATH,
         DT_STRTAB,
@@ -75,6 +82,23 @@ fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
     ];
     let all = elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
     all.filter(|entry| !EDITED.contains(&entry.d_tag)).map(|entry| (entry.d_tag, entry.d_val))
+}
+
+/// `DT_FLAGS_1` but for the flag that edits change, and what the self-relative entry of MIPS points to.
+fn flags(elf: &Elf<'_>) -> (u64, Option<u64>) {
+    let all = || elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
+    let flags = all().filter(|entry| entry.d_tag == DT_FLAGS_1).fold(0, |flags, entry| flags | entry.d_val);
+    let dynamic = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC);
+    let (entry_size, mask) = if elf.is_64 { (16, u64::MAX) } else { (8, u64::from(u32::MAX)) };
+    let relative = all().zip(0_u64..).find(|(entry, _)| entry.d_tag == DT_MIPS_RLD_MAP_REL);
+    let target = relative.zip(dynamic).map(|((entry, index), dynamic)| {
+        dynamic.p_vaddr.wrapping_add(index.wrapping_mul(entry_size)).wrapping_add(entry.d_val) & mask
+    });
+    (flags & !DF_1_NODEFLIB, target)
+}
+
+fn versym(elf: &Elf<'_>) -> Option<Vec<u16>> {
+    elf.versym.as_ref().map(|versions| versions.iter().map(|version| version.vs_val).collect())
 }
 
 /// The loader's rules. What the pristine file breaks already is not held against the edited one.
@@ -113,7 +137,7 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
     let table = loaded(elf.header.e_phoff, table_end);
     rule(table.is_some(), "the program headers are not loaded");
     for segment in elf.program_headers.iter().filter(|segment| segment.p_type == PT_PHDR) {
-        let address = table.map(|load| elf.header.e_phoff - load.p_offset + load.p_vaddr);
+        let address = table.map(|load| (elf.header.e_phoff - load.p_offset).wrapping_add(load.p_vaddr));
         rule(segment.p_offset == elf.header.e_phoff && segment.p_filesz == table_size, "PT_PHDR is not the table");
         rule(address.is_none_or(|address| address == segment.p_vaddr), "PT_PHDR has another address than the table");
     }
@@ -125,7 +149,7 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
             load.p_offset <= segment.p_offset
                 && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz)
         });
-        let agrees = load.is_none_or(|load| segment.p_offset - load.p_offset + load.p_vaddr == segment.p_vaddr);
+        let agrees = load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
         rule(agrees, "a part of the program has another address than its segment");
     }
     broken

@@ -1,21 +1,23 @@
 //! An ELF file while it is edited: its bytes and the tables that point into them.
 
 use goblin::container::Ctx;
-use goblin::elf::dynamic::{
-    DT_AUDIT, DT_CONFIG, DT_DEPAUDIT, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, Dyn,
-};
-use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader};
+use goblin::elf::dynamic::{DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_NULL, DT_STRSZ, DT_STRTAB, Dyn};
+use goblin::elf::header::EI_OSABI;
+use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, ProgramHeader};
 use goblin::elf::section_header::{SHT_DYNAMIC, SHT_DYNSYM, SHT_NOBITS, SHT_PROGBITS, SHT_SYMTAB, SectionHeader};
-use goblin::elf::symver::{VerdefSection, VerneedSection};
 use goblin::elf::{Elf, Header, sym::Symtab};
 use scroll::Pwrite as _;
 use scroll::ctx::SizeWith as _;
 
 use super::ElfError;
-use super::state::SearchPath;
+use super::journal::Move;
+use super::state::Unseen;
 
-const DT_AUXILIARY: u64 = 0x7fff_fffd;
-const DT_FILTER: u64 = 0x7fff_ffff;
+/// The distance from the entry to the pointer that debuggers look for.
+pub(super) const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
+
+/// Segments must end below it, so that what is computed from their places cannot overflow.
+const ADDRESS_LIMIT: u64 = 1 << 62;
 
 /// Bytes and tables of a file that is being edited.
 pub(super) struct File {
@@ -27,6 +29,18 @@ pub(super) struct File {
     pub(super) dynamic: Option<Dynamic>,
     /// The interpreter, where the new one does not fit where the old one lies.
     pub(super) interpreter: Option<Vec<u8>>,
+    /// The resolution cache note for the new segment.
+    pub(super) note: Option<Vec<u8>>,
+    /// Its section header.
+    pub(super) note_section: Option<SectionHeader>,
+    /// Program headers to add, besides that of the new segment.
+    pub(super) extra: Vec<ProgramHeader>,
+    /// The page size that was asked for.
+    pub(super) page_size: Option<u64>,
+    /// Whether the places that moved parts leave behind are cleared.
+    pub(super) clear_old: bool,
+    /// What moved and was cleared where it was.
+    pub(super) moves: Vec<Move>,
     /// Whether the tables changed and must be written.
     pub(super) tables_changed: bool,
 }
@@ -36,6 +50,10 @@ pub(super) struct File {
 pub(super) struct Dynamic {
     /// Where it lies in the file.
     pub(super) offset: u64,
+    /// Its address.
+    pub(super) address: u64,
+    /// Its address in the pristine file.
+    pristine_address: u64,
     /// Entries that fit, the terminating `DT_NULL` included.
     pub(super) capacity: usize,
     /// Entries without the terminating `DT_NULL`.
@@ -58,10 +76,19 @@ impl Dynamic {
     pub(super) fn must_move(&self) -> bool {
         self.entries.len() + 1 > self.capacity
     }
+
+    /// One entry of MIPS holds a distance from itself: it changes where the entry moves.
+    fn keep_relative(&self, entries: &mut [Dyn], entry_size: u64) {
+        let index = |entries: &[Dyn]| entries.iter().position(|entry| entry.d_tag == DT_MIPS_RLD_MAP_REL);
+        let (Some(before), Some(now)) = (index(&self.pristine), index(entries)) else { return };
+        let before = self.pristine_address.wrapping_add((before as u64).wrapping_mul(entry_size));
+        let at = self.address.wrapping_add((now as u64).wrapping_mul(entry_size));
+        entries[now].d_val = entries[now].d_val.wrapping_add(before).wrapping_sub(at);
+    }
 }
 
 impl File {
-    pub(super) fn new(bytes: &[u8], elf: &Elf<'_>) -> Result<Self, ElfError> {
+    pub(super) fn new(bytes: &[u8], elf: &Elf<'_>, layout: &Unseen) -> Result<Self, ElfError> {
         let file = Self {
             bytes: bytes.to_vec(),
             ctx: elf_context(elf)?,
@@ -70,6 +97,12 @@ impl File {
             sections: elf.section_headers.clone(),
             dynamic: dynamic(bytes, elf)?,
             interpreter: None,
+            note: None,
+            note_section: None,
+            extra: Vec::new(),
+            page_size: layout.page_size,
+            clear_old: layout.clear_old,
+            moves: Vec::new(),
             tables_changed: false,
         };
         file.refuse_odd_tables()?;
@@ -89,6 +122,11 @@ impl File {
         }
         if header.e_shnum == 0 && header.e_shoff != 0 {
             return Err(ElfError::Unsupported("it has more sections than its header can count"));
+        }
+        let far = |start: u64, size: u64| start.checked_add(size).is_none_or(|end| end > ADDRESS_LIMIT);
+        let beyond = |load: &ProgramHeader| far(load.p_offset, load.p_filesz) || far(load.p_vaddr, load.p_memsz);
+        if self.segments.iter().any(|segment| segment.p_type == PT_LOAD && beyond(segment)) {
+            return Err(ElfError::Unsupported("its addresses reach the end of memory"));
         }
         Ok(())
     }
@@ -132,78 +170,63 @@ impl File {
         Ok(())
     }
 
-    /// Sets or removes the search path in the dynamic section and its strings.
-    pub(super) fn set_search_path(&mut self, elf: &Elf<'_>, search: Option<&SearchPath>) -> Result<(), ElfError> {
+    /// Sets the operating system in the header.
+    pub(super) fn set_os_abi(&mut self, abi: u8) {
+        self.header.e_ident[EI_OSABI] = abi;
+        self.tables_changed = true;
+    }
+
+    /// Sets whether the stack is executable.
+    pub(super) fn set_executable_stack(&mut self, executable: bool) {
+        let flags = PF_R | PF_W | if executable { PF_X } else { 0 };
+        self.tables_changed = true;
+        match self.segments.iter_mut().find(|segment| segment.p_type == PT_GNU_STACK) {
+            Some(stack) => stack.p_flags = stack.p_flags & !PF_X | flags & PF_X,
+            None => self.extra.push(ProgramHeader {
+                p_type: PT_GNU_STACK,
+                p_flags: flags,
+                p_align: 16,
+                ..ProgramHeader::default()
+            }),
+        }
+    }
+
+    /// Sets whether the dynamic linker leaves out its default folders.
+    pub(super) fn set_no_default_lib(&mut self, wanted: bool) -> Result<(), ElfError> {
         let dynamic = self.dynamic.as_mut().ok_or(ElfError::NoDynamic)?;
-        let is_search = |entry: &Dyn| entry.d_tag == DT_RPATH || entry.d_tag == DT_RUNPATH;
-        let old: Vec<u64> = dynamic.entries.iter().filter(|entry| is_search(entry)).map(|entry| entry.d_val).collect();
-        let mut value = None;
-        for &at in &old {
-            let text = text(&dynamic.strings, at)?;
-            if search.is_some_and(|search| search.text.as_bytes() == text) {
-                value = Some(at);
-            }
-        }
-        let stale: Vec<u64> = old.iter().copied().filter(|&at| Some(at) != value).collect();
-        for at in stale {
-            let length = text(&dynamic.strings, at)?.len();
-            if is_shared(&self.bytes, elf, dynamic, at, length as u64) {
-                continue;
-            }
-            let place = slice_mut(&mut dynamic.strings, at, length as u64)?;
-            place.fill(0);
-            if let (None, Some(search)) = (value, search.filter(|search| search.text.len() <= length)) {
-                place[..search.text.len()].copy_from_slice(search.text.as_bytes());
-                value = Some(at);
-            }
-        }
-        // Where the strings move, what they were must not stay behind either.
-        slice_mut(&mut self.bytes, dynamic.strings_at, dynamic.strings_size)?.copy_from_slice(slice(
-            &dynamic.strings,
-            0,
-            dynamic.strings_size,
-        )?);
-        let Some(search) = search else {
-            dynamic.entries.retain(|entry| !is_search(entry));
-            return Ok(());
-        };
-        let value = value.unwrap_or_else(|| {
-            let at = dynamic.strings.len() as u64;
-            dynamic.strings.extend_from_slice(search.text.as_bytes());
-            dynamic.strings.push(0);
-            at
-        });
-        let wanted = Dyn { d_tag: search.tag.number(), d_val: value };
-        match dynamic.entries.iter().position(is_search) {
-            Some(first) => {
-                dynamic.entries[first] = wanted;
-                let mut index = 0;
-                dynamic.entries.retain(|entry| {
-                    index += 1;
-                    index - 1 <= first || !is_search(entry)
-                });
-            }
-            None => dynamic.entries.push(wanted),
+        match dynamic.entries.iter_mut().find(|entry| entry.d_tag == DT_FLAGS_1) {
+            Some(flags) if wanted => flags.d_val |= DF_1_NODEFLIB,
+            Some(flags) => flags.d_val &= !DF_1_NODEFLIB,
+            None => dynamic.entries.push(Dyn { d_tag: DT_FLAGS_1, d_val: DF_1_NODEFLIB }),
         }
         Ok(())
     }
 
+    /// Adds the entry through which a debugger finds what is loaded.
+    pub(super) fn add_debug_tag(&mut self) -> Result<(), ElfError> {
+        let dynamic = self.dynamic.as_mut().ok_or(ElfError::NoDynamic)?;
+        dynamic.entries.push(Dyn { d_tag: DT_DEBUG, d_val: 0 });
+        Ok(())
+    }
+
     /// The edited file: places what grew, then writes all tables.
-    pub(super) fn write(mut self) -> Result<Vec<u8>, ElfError> {
+    pub(super) fn write(mut self) -> Result<(Vec<u8>, Vec<Move>), ElfError> {
         let pristine_sections = self.sections.clone();
         self.place()?;
+        self.add_note_section()?;
         self.write_dynamic()?;
         if self.tables_changed {
             self.write_tables()?;
             self.move_symbols(&pristine_sections)?;
         }
-        Ok(self.bytes)
+        Ok((self.bytes, self.moves))
     }
 
     fn write_dynamic(&mut self) -> Result<(), ElfError> {
         let size = self.entry_size();
         let Some(dynamic) = &self.dynamic else { return Ok(()) };
         let mut entries = dynamic.entries.clone();
+        dynamic.keep_relative(&mut entries, size);
         // Spare entries beyond the first `DT_NULL` are left as they are, removed ones are cleared.
         let end = (entries.len() + 1).max(dynamic.pristine.len() + 1).min(dynamic.capacity);
         entries.resize(end.max(entries.len()), Dyn { d_tag: DT_NULL, d_val: 0 });
@@ -250,7 +273,7 @@ impl File {
                 let Some(inside) = symbol.st_value.checked_sub(old.sh_addr).filter(|&at| at <= old.sh_size) else {
                     continue;
                 };
-                symbol.st_value = address + inside;
+                symbol.st_value = address.wrapping_add(inside);
                 changes.push((table.sh_offset + number as u64 * table.sh_entsize, symbol));
             }
         }
@@ -295,6 +318,8 @@ fn dynamic(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<Dynamic>, ElfError> {
     let strings = slice(bytes, strings_at, strings_size)?.to_vec();
     Ok(Some(Dynamic {
         offset: segment.p_offset,
+        address: segment.p_vaddr,
+        pristine_address: segment.p_vaddr,
         capacity,
         pristine: entries.clone(),
         entries,
@@ -304,42 +329,8 @@ fn dynamic(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<Dynamic>, ElfError> {
     }))
 }
 
-/// Whether anything but a search path uses bytes of the string at `at`. Linkers merge equal tails.
-fn is_shared(bytes: &[u8], elf: &Elf<'_>, dynamic: &Dynamic, at: u64, length: u64) -> bool {
-    const NAMES: [u64; 7] = [DT_NEEDED, DT_SONAME, DT_AUXILIARY, DT_FILTER, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT];
-    let hit = |offset: u64| (at..at + length).contains(&offset);
-    let preceded = at > 0 && usize::try_from(at - 1).ok().and_then(|before| dynamic.strings.get(before)) != Some(&0);
-    let elsewhere =
-        |index: usize| elf.section_headers.get(index).is_some_and(|section| section.sh_offset == dynamic.strings_at);
-    preceded
-        || elsewhere(usize::from(elf.header.e_shstrndx))
-        || elf
-            .section_headers
-            .iter()
-            .any(|section| section.sh_type == SHT_SYMTAB && usize::try_from(section.sh_link).is_ok_and(elsewhere))
-        || dynamic.entries.iter().any(|entry| NAMES.contains(&entry.d_tag) && hit(entry.d_val))
-        || symbols(bytes, elf).any(|symbol| symbol.st_name != 0 && hit(symbol.st_name as u64))
-        || elf
-            .verneed
-            .iter()
-            .flat_map(VerneedSection::iter)
-            .any(|need| hit(need.vn_file as u64) || need.iter().any(|version| hit(version.vna_name as u64)))
-        || elf.verdef.iter().flat_map(VerdefSection::iter).any(|def| def.iter().any(|aux| hit(aux.vda_name as u64)))
-}
-
-/// Dynamic symbols: a hash table may leave out some that the section has.
-fn symbols<'a>(bytes: &'a [u8], elf: &'a Elf<'_>) -> impl Iterator<Item = goblin::elf::Sym> + 'a {
-    let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM);
-    let table = section.and_then(|section| {
-        let count = usize::try_from(section.sh_size.checked_div(section.sh_entsize)?).ok()?;
-        Symtab::parse(bytes, usize::try_from(section.sh_offset).ok()?, count, elf_context(elf).ok()?).ok()
-    });
-    let rest = table.into_iter().flat_map(|table| table.iter().collect::<Vec<_>>());
-    elf.dynsyms.iter().chain(rest)
-}
-
 /// Class and byte order.
-fn elf_context(elf: &Elf<'_>) -> Result<Ctx, ElfError> {
+pub(super) fn elf_context(elf: &Elf<'_>) -> Result<Ctx, ElfError> {
     Ok(Ctx::new(elf.header.container()?, elf.header.endianness()?))
 }
 
@@ -359,7 +350,7 @@ pub(super) fn text_at<'a>(bytes: &'a [u8], elf: &Elf<'_>, at: u64) -> Result<&'a
 }
 
 /// The NUL-terminated string at an offset of a string table.
-fn text(strings: &[u8], at: u64) -> Result<&[u8], ElfError> {
+pub(super) fn text(strings: &[u8], at: u64) -> Result<&[u8], ElfError> {
     let tail = usize::try_from(at).ok().and_then(|at| strings.get(at..));
     let tail = tail.ok_or_else(|| ElfError::Malformed("a name lies outside of the strings".into()))?;
     let end = tail.iter().position(|&byte| byte == 0);

@@ -10,7 +10,8 @@ use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 use serde::Deserialize;
 
-use super::state::{SearchPath, search_path};
+use super::edits::SearchPath;
+use super::state::search_path;
 use super::{ElfError, is_elf};
 
 /// Class, byte order and machine: the dynamic linker takes files only where all three agree.

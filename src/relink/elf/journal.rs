@@ -1,9 +1,13 @@
 //! The undo journal behind the end of an edited file.
 //!
-//! Layout, all numbers 64-bit little-endian: records (offset, length, the pristine bytes there, inverted), then
-//! the length of all records, the length of the pristine file, the length of the edited file without journal,
-//! and a magic. Inverted, because a scanner for paths must not find in the journal what an edit removed.
+//! Layout, all numbers 64-bit little-endian: records, then the length of all records, the length of the pristine
+//! file, the length of the edited file without journal, and a magic. A record is an offset, a length, and the
+//! pristine bytes there, inverted, because a scanner for paths must not find in the journal what an edit removed.
+//! An offset of [`COPY`] announces an offset, a length, and where in the edited file these bytes are; one of
+//! [`UNSEEN`] a length and, inverted, what the edited file does not tell of its state.
 //! Strippers drop it, since no section and no segment covers it; the stripped file is then the pristine one.
+
+use super::state::Unseen;
 
 const MAGIC: &[u8; 16] = b"\0akb-elf-undo\x02\0\0";
 const NUMBER: usize = size_of::<u64>();
@@ -11,13 +15,45 @@ const FOOTER: usize = 3 * NUMBER + MAGIC.len();
 /// Equal bytes between two differences that cost less than a record of their own.
 const GAP: usize = 24;
 
+const COPY: usize = usize::MAX;
+const UNSEEN: usize = usize::MAX - 1;
+
+/// Bytes of the pristine file that moved: the copy that was left behind is cleared.
+pub(super) struct Move {
+    /// Where they were.
+    pub(super) to: u64,
+    /// How many.
+    pub(super) size: u64,
+    /// Where they are in the edited file.
+    pub(super) from: u64,
+}
+
 /// Appends what brings `pristine` back to `edited`, which must be at least as long.
-pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>) {
+pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>, moves: &[Move], unseen: &Unseen) {
     let mut records = Vec::new();
-    for (start, end) in differences(pristine, edited) {
+    let mut start = Vec::new();
+    for part in moves {
+        let numbers = [part.to, part.size, part.from].map(usize::try_from);
+        let [Ok(to), Ok(size), Ok(from)] = numbers else { continue };
+        if start.is_empty() {
+            start.extend_from_slice(&edited[..pristine.len()]);
+        }
+        if copy(&mut start, edited, to, size, from).is_some() {
+            [COPY, to, size, from].into_iter().for_each(|number| put(&mut records, number));
+        }
+    }
+    let base = if start.is_empty() { edited.as_slice() } else { &start };
+    for (start, end) in differences(pristine, base) {
         put(&mut records, start);
         put(&mut records, end - start);
         records.extend(pristine[start..end].iter().map(|byte| !byte));
+    }
+    if *unseen != Unseen::default() {
+        // It holds texts and numbers: there is nothing that JSON could not say.
+        let text = serde_json::to_vec(unseen).unwrap_or_default();
+        put(&mut records, UNSEEN);
+        put(&mut records, text.len());
+        records.extend(text.iter().map(|byte| !byte));
     }
     let (size, edited_size) = (records.len(), edited.len());
     edited.extend_from_slice(&records);
@@ -27,8 +63,9 @@ pub(super) fn append(pristine: &[u8], edited: &mut Vec<u8>) {
     edited.extend_from_slice(MAGIC);
 }
 
-/// The pristine bytes, if a journal ends `bytes`. Whoever takes them must check that the edit leads back.
-pub(super) fn undo(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The pristine bytes, and what the file does not tell of its state, if a journal ends `bytes`. Whoever takes
+/// them must check that the edit leads back.
+pub(super) fn undo(bytes: &[u8]) -> Option<(Vec<u8>, Unseen)> {
     let footer_at = bytes.len().checked_sub(FOOTER)?;
     let mut footer = &bytes[footer_at..];
     let size = take(&mut footer)?;
@@ -40,16 +77,33 @@ pub(super) fn undo(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let mut pristine = bytes[..pristine_size].to_vec();
     let mut records = &bytes[records_at..footer_at];
+    let mut unseen = Unseen::default();
     while !records.is_empty() {
         let start = take(&mut records)?;
+        if start == COPY {
+            let (to, size, from) = (take(&mut records)?, take(&mut records)?, take(&mut records)?);
+            copy(&mut pristine, bytes, to, size, from)?;
+            continue;
+        }
         let length = take(&mut records)?;
         let (inverted, rest) = records.split_at_checked(length)?;
+        records = rest;
+        if start == UNSEEN {
+            let text: Vec<u8> = inverted.iter().map(|byte| !byte).collect();
+            unseen = serde_json::from_slice(&text).ok()?;
+            continue;
+        }
         for (byte, inverted) in pristine.get_mut(start..start.checked_add(length)?)?.iter_mut().zip(inverted) {
             *byte = !inverted;
         }
-        records = rest;
     }
-    Some(pristine)
+    Some((pristine, unseen))
+}
+
+fn copy(into: &mut [u8], out_of: &[u8], to: usize, size: usize, from: usize) -> Option<()> {
+    let source = out_of.get(from..from.checked_add(size)?)?;
+    into.get_mut(to..to.checked_add(size)?)?.copy_from_slice(source);
+    Some(())
 }
 
 /// Ranges of `pristine` that differ in `edited`, near ones joined.
@@ -101,8 +155,13 @@ mod tests {
                 }
             }
             edited.extend(tail);
-            append(&pristine, &mut edited);
-            prop_assert_eq!(undo(&edited), Some(pristine));
+            let moves = [Move { to: 0, size: (pristine.len() / 2) as u64, from: (pristine.len() / 3) as u64 }];
+            let unseen = Unseen { page_size: Some(4096), ..Unseen::default() };
+            for (moves, unseen) in [(&[][..], Unseen::default()), (&moves, unseen)] {
+                let mut edited = edited.clone();
+                append(&pristine, &mut edited, moves, &unseen);
+                prop_assert_eq!(undo(&edited), Some((pristine.clone(), unseen)));
+            }
         }
 
         #[test]
@@ -120,7 +179,7 @@ mod tests {
     #[test]
     fn hides_what_was_there() {
         let mut edited = b"XXXXXXXXXXXXXXXXXXXXXXX".to_vec();
-        append(b"/secret/folder/of/build", &mut edited);
+        append(b"/secret/folder/of/build", &mut edited, &[], &Unseen::default());
         assert!(!edited.windows(6).any(|window| window == b"secret"));
     }
 }

@@ -14,18 +14,30 @@ use goblin::elf::Elf;
 use goblin::elf::program_header::PT_INTERP;
 
 mod check;
+mod description;
+mod disk;
+mod edits;
 mod file;
 mod image;
 mod journal;
+mod note;
 mod place;
+mod renamed;
 mod room;
+mod search;
 mod state;
+mod strings;
+mod symbols;
+mod versions;
 
+pub use description::{Description, Section, Segment, Symbol, os_abi_name, os_abi_number};
+pub use disk::{FileError, edit_file, read_file, undo_file, write_file};
+pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
-pub use state::{Edits, Interpreter, SearchPath, SearchTag};
+pub use note::resolution_cache;
 
 use file::File;
-use state::State;
+use state::{State, Unseen};
 
 /// Why an ELF file could not be read or edited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,18 +84,28 @@ impl From<scroll::Error> for ElfError {
 /// An earlier edit is undone first, so that the result depends only on the pristine file and the state that
 /// is wanted now: what `edits` leaves open stays as it is in `bytes`.
 pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
-    let mut wanted = State::read(bytes, &parse(bytes)?)?;
-    let pristine = undone(bytes, &wanted);
+    let (now, pristine) = undone(bytes)?;
+    let mut wanted = now.clone();
     edits.apply(&mut wanted)?;
-    let result = produce(&pristine, &wanted)?;
+    let elf = parse(&pristine)?;
+    if !edits.rename.is_empty() || !edits.unversioned.is_empty() {
+        symbols::forget_absent(&elf, &mut wanted.unseen);
+    }
+    if now.same(&wanted) {
+        return Ok(None);
+    }
+    if now.search != wanted.search {
+        let crossed_out = edits.layout.cross_out.then(|| crossed_out(bytes, &pristine, &now, &wanted));
+        wanted.unseen.crossed_out = crossed_out.transpose()?.flatten();
+    }
+    let result = produce(&pristine, &elf, &wanted)?;
     Ok((result != bytes).then_some(result))
 }
 
 /// The pristine bytes of a file that [`edit`] made; `bytes` themselves where it did not, or where somebody
 /// else changed them since.
 pub fn pristine(bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
-    let state = State::read(bytes, &parse(bytes)?)?;
-    Ok(undone(bytes, &state))
+    Ok(undone(bytes)?.1)
 }
 
 /// Where the bytes of `PT_INTERP` lie in the file, padding included. They may be overwritten in place with
@@ -108,31 +130,77 @@ fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
     Ok(Elf::parse(bytes)?)
 }
 
-/// A journal counts only if it explains every byte: otherwise another tool's changes would be lost.
-fn undone(bytes: &[u8], state: &State) -> Vec<u8> {
-    journal::undo(bytes)
-        .filter(|pristine| produce(pristine, state).is_ok_and(|made| made == bytes))
-        .unwrap_or_else(|| bytes.to_vec())
+/// The state of a file and its pristine bytes. A journal counts only if it explains every byte: otherwise
+/// another tool's changes would be lost.
+fn undone(bytes: &[u8]) -> Result<(State, Vec<u8>), ElfError> {
+    let elf = parse(bytes)?;
+    let Some((pristine, unseen)) = journal::undo(bytes) else {
+        return Ok((State::read(bytes, &elf, Unseen::default())?, bytes.to_vec()));
+    };
+    let state = State::read(bytes, &elf, unseen)?;
+    let explained = parse(&pristine).and_then(|elf| produce(&pristine, &elf, &state)).is_ok_and(|made| made == bytes);
+    if explained {
+        return Ok((state, pristine));
+    }
+    Ok((State { unseen: Unseen::default(), ..state }, bytes.to_vec()))
+}
+
+/// How much of an earlier search path stays behind: one that an edit put behind the other strings, until it is
+/// wanted again.
+fn crossed_out(bytes: &[u8], pristine: &[u8], now: &State, wanted: &State) -> Result<Option<usize>, ElfError> {
+    let (Some(old), Some(new)) = (&now.search, &wanted.search) else { return Ok(None) };
+    let (edited, pristine) = (parse(bytes)?, parse(pristine)?);
+    let strings = pristine.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.strsz as u64);
+    let value = |entry: &&goblin::elf::Dyn| entry.d_tag == old.tag.number() && entry.d_val >= strings;
+    let stored = edited.dynamic.iter().flat_map(|dynamic| &dynamic.dyns).any(|entry| value(&entry));
+    let length = now.unseen.crossed_out.or(stored.then_some(old.text.len()));
+    Ok(length.filter(|&length| length != new.text.len()))
 }
 
 /// The pristine file in the wanted state.
-fn produce(pristine: &[u8], wanted: &State) -> Result<Vec<u8>, ElfError> {
-    let elf = parse(pristine)?;
-    let now = State::read(pristine, &elf)?;
-    if now == *wanted {
+fn produce(pristine: &[u8], elf: &Elf<'_>, wanted: &State) -> Result<Vec<u8>, ElfError> {
+    let now = State::read(pristine, elf, Unseen::default())?;
+    if now.same(wanted) {
         return Ok(pristine.to_vec());
     }
-    let mut file = File::new(pristine, &elf)?;
-    if let (true, Some(interpreter)) = (now.interpreter != wanted.interpreter, &wanted.interpreter) {
-        file.set_interpreter(interpreter)?;
-    }
-    if now.search != wanted.search {
-        file.set_search_path(&elf, wanted.search.as_ref())?;
-    }
-    let mut made = file.write()?;
-    check::check(pristine, &elf, &made, wanted)?;
-    journal::append(pristine, &mut made);
+    let mut file = File::new(pristine, elf, &wanted.unseen)?;
+    file.change(elf, &now, wanted)?;
+    let (mut made, moves) = file.write()?;
+    check::check(pristine, elf, &made, wanted)?;
+    journal::append(pristine, &mut made, &moves, &wanted.unseen);
     Ok(made)
+}
+
+impl File {
+    /// Makes what differs between the states.
+    fn change(&mut self, elf: &Elf<'_>, now: &State, wanted: &State) -> Result<(), ElfError> {
+        if now.os_abi != wanted.os_abi {
+            self.set_os_abi(wanted.os_abi);
+        }
+        if let (true, Some(interpreter)) = (now.interpreter != wanted.interpreter, &wanted.interpreter) {
+            self.set_interpreter(interpreter)?;
+        }
+        if now.search != wanted.search {
+            self.set_search_path(elf, wanted)?;
+        }
+        let names = |state: &State| (state.needed.clone(), state.soname.clone(), state.version_files.clone());
+        if names(now) != names(wanted) {
+            self.set_names(elf, wanted)?;
+        }
+        if now.no_default_lib != wanted.no_default_lib {
+            self.set_no_default_lib(wanted.no_default_lib)?;
+        }
+        if now.debug_tag != wanted.debug_tag {
+            self.add_debug_tag()?;
+        }
+        if let (true, Some(executable)) = (now.executable_stack != wanted.executable_stack, wanted.executable_stack) {
+            self.set_executable_stack(executable);
+        }
+        if now.resolution_cache != wanted.resolution_cache {
+            self.set_resolution_cache(elf, wanted.resolution_cache.as_deref())?;
+        }
+        self.change_symbols(elf, &wanted.unseen)
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM};
 use goblin::elf::header::{EM_AARCH64, EM_IA_64, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_SPARC, EM_SPARCV9};
-use goblin::elf::program_header::{PF_R, PF_W, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader};
+use goblin::elf::program_header::{PF_R, PF_W, PT_DYNAMIC, PT_GNU_RELRO, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader};
 use goblin::elf::section_header::{
     SHF_ALLOC, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_HASH,
-    SHT_NOBITS, SHT_STRTAB,
+    SHT_NOBITS, SHT_STRTAB, SectionHeader,
 };
 
 use super::ElfError;
 use super::file::{Dynamic, File, is_interpreter, slice, slice_mut};
+use super::journal::Move;
 use super::room::Room;
 
 /// Something that lies in the new segment.
@@ -24,6 +25,8 @@ enum Item {
     Dynamic,
     /// `.interp`.
     Interpreter(Vec<u8>),
+    /// The resolution cache note.
+    Note(Vec<u8>),
     /// A part of the file, as it is.
     Part(Range<u64>),
 }
@@ -49,11 +52,11 @@ impl File {
     /// Puts what grew behind the end of the file, in a segment of its own.
     pub(super) fn place(&mut self) -> Result<(), ElfError> {
         let mut items = self.grown();
-        if items.is_empty() {
+        if items.is_empty() && self.extra.is_empty() {
             return Ok(());
         }
         self.tables_changed = true;
-        let room = self.room();
+        let room = self.room(!items.is_empty());
         let relocate = matches!(room, Room::Relocate);
         match &room {
             Room::Relocate => items.insert(0, Item::Table),
@@ -62,6 +65,11 @@ impl File {
                 items.extend(moved.iter().cloned().map(Item::Part));
             }
             Room::Grow(_) => {}
+        }
+        if items.is_empty() {
+            self.segments.append(&mut self.extra);
+            self.announce_table(None);
+            return Ok(());
         }
         let grows = if let Room::Grow(last) = room { Some(last) } else { None };
         let place = self.start(grows, relocate)?;
@@ -78,6 +86,8 @@ impl File {
         } else {
             self.add_segment(&place, offset, writable);
         }
+        self.segments.append(&mut self.extra);
+        self.clear_moved();
         self.announce_table(relocate.then_some(&place));
         Ok(())
     }
@@ -94,6 +104,7 @@ impl File {
         if let Some(interpreter) = &self.interpreter {
             items.push(Item::Interpreter(interpreter.clone()));
         }
+        items.extend(self.note.take().map(Item::Note));
         items
     }
 
@@ -106,7 +117,7 @@ impl File {
             return Ok(Place { start, address: segment.p_vaddr + segment.p_filesz });
         }
         let loads = || self.segments.iter().filter(|segment| segment.p_type == PT_LOAD);
-        let page = loads().map(|load| load.p_align).max().unwrap_or(0).max(page_size(self.header.e_machine));
+        let page = self.alignment();
         if !page.is_power_of_two() || page > ALIGNMENT_LIMIT {
             return Err(ElfError::Unsupported("its segments ask for an implausible alignment"));
         }
@@ -134,7 +145,7 @@ impl File {
             Item::Table => {
                 let at = round_up(offset, 8)?;
                 self.header.e_phoff = at;
-                let size = (self.segments.len() as u64 + 1) * self.segment_size();
+                let size = (self.segments.len() as u64 + 1 + self.extra.len() as u64) * self.segment_size();
                 self.reserve(at, size)?;
                 Ok(at + size)
             }
@@ -154,6 +165,12 @@ impl File {
                 }
                 Ok(offset + size)
             }
+            Item::Note(contents) => {
+                let (at, size) = (round_up(offset, 4)?, contents.len() as u64);
+                self.reserve(at, size)?.copy_from_slice(&contents);
+                self.announce_note(at, place.address(at), size);
+                Ok(at + size)
+            }
             Item::Part(range) => {
                 let alignment = if range.start % 16 == 0 { 16 } else { 8 };
                 self.put_part(place, &range, round_up(offset, alignment)?)
@@ -165,6 +182,7 @@ impl File {
         let Some(mut dynamic) = self.dynamic.take() else { return Ok(at) };
         let size = dynamic.strings.len() as u64;
         self.reserve(at, size)?.copy_from_slice(&dynamic.strings);
+        self.moves.push(Move { to: dynamic.strings_at, size: dynamic.strings_size, from: at });
         for entry in &mut dynamic.entries {
             match entry.d_tag {
                 DT_STRTAB => entry.d_val = place.address(at),
@@ -194,6 +212,7 @@ impl File {
             set_place(segment, at, place.address(at), size);
         }
         dynamic.offset = at;
+        dynamic.address = place.address(at);
         dynamic.capacity = dynamic.entries.len() + 1;
         self.dynamic = Some(dynamic);
         Ok(at + size)
@@ -203,6 +222,7 @@ impl File {
         let size = range.end - range.start;
         let part = slice(&self.bytes, range.start, size)?.to_vec();
         self.reserve(at, size)?.copy_from_slice(&part);
+        self.moves.push(Move { to: range.start, size, from: at });
         let inside = |start: u64, size: u64| {
             size > 0 && start >= range.start && start.checked_add(size).is_some_and(|end| end <= range.end)
         };
@@ -239,9 +259,37 @@ impl File {
         slice_mut(&mut self.bytes, offset, size)
     }
 
+    /// What the new segment is aligned to: segments must not share a page.
+    fn alignment(&self) -> u64 {
+        let loads = self.segments.iter().filter(|segment| segment.p_type == PT_LOAD);
+        let page = self.page_size.unwrap_or_else(|| page_size(self.header.e_machine));
+        loads.map(|load| load.p_align).max().unwrap_or(0).max(page)
+    }
+
+    /// Clears what moved parts left behind, if that was asked for and nothing else is there.
+    fn clear_moved(&mut self) {
+        let mut moves = std::mem::take(&mut self.moves);
+        moves.retain(|part| {
+            let end = part.to.saturating_add(part.size);
+            let overlaps = |start: u64, size: u64| size > 0 && start < end && part.to < start.saturating_add(size);
+            let section =
+                |section: &SectionHeader| section.sh_type != SHT_NOBITS && overlaps(section.sh_offset, section.sh_size);
+            let segment = |segment: &ProgramHeader| {
+                !matches!(segment.p_type, PT_LOAD | PT_PHDR | PT_GNU_RELRO)
+                    && overlaps(segment.p_offset, segment.p_filesz)
+            };
+            self.clear_old && !self.sections.iter().any(section) && !self.segments.iter().any(segment)
+        });
+        for part in &moves {
+            if let Ok(place) = slice_mut(&mut self.bytes, part.to, part.size) {
+                place.fill(0);
+            }
+        }
+        self.moves = moves;
+    }
+
     fn add_segment(&mut self, place: &Place, end: u64, writable: bool) {
-        let loads = || self.segments.iter().filter(|segment| segment.p_type == PT_LOAD);
-        let align = loads().map(|load| load.p_align).max().unwrap_or(0).max(page_size(self.header.e_machine));
+        let align = self.alignment();
         let size = end - place.start;
         let segment = ProgramHeader {
             p_type: PT_LOAD,

@@ -29,17 +29,29 @@ const MOVE_LIMIT: u64 = 64 << 20;
 const PADDING: [u8; 3] = [0, b'X', b'Z'];
 
 impl File {
-    pub(super) fn room(&self) -> Room {
-        if let Some(last) = self.growable_segment() {
+    /// Room for the program headers to add: those asked for, and that of the new segment if there is one.
+    pub(super) fn room(&self, segment: bool) -> Room {
+        if self.extra.is_empty()
+            && let Some(last) = self.growable_segment()
+        {
             return Room::Grow(last);
         }
         let mut segments = self.segments.clone();
-        if let Some(spare) = spare_segment(&segments) {
+        let wanted = segments.len() + self.extra.len() + usize::from(segment);
+        let mut count = wanted;
+        while count > self.segments.len()
+            && let Some(spare) = spare_segment(&segments)
+        {
             segments.remove(spare);
+            count -= 1;
+        }
+        if count == self.segments.len() {
             return Room::InPlace(segments, Vec::new());
         }
-        match self.in_the_way() {
-            Some(moved) => Room::InPlace(segments, moved),
+        match self.in_the_way(count) {
+            Some(moved) if moved.is_empty() || segment => Room::InPlace(segments, moved),
+            // What moves needs a segment to move to.
+            Some(_) => self.room(true),
             None => Room::Relocate,
         }
     }
@@ -65,12 +77,12 @@ impl File {
         fits.then_some(index)
     }
 
-    /// What must move so that the table can grow by one entry where it is; `None` if something there cannot.
-    fn in_the_way(&self) -> Option<Vec<Range<u64>>> {
+    /// What must move so that the table can have `count` entries where it is; `None` if something there cannot.
+    fn in_the_way(&self, count: usize) -> Option<Vec<Range<u64>>> {
         let size = self.segment_size();
         let start = self.header.e_phoff;
         let old_end = start.checked_add(size.checked_mul(self.segments.len() as u64)?)?;
-        let end = old_end.checked_add(size)?;
+        let end = start.checked_add(size.checked_mul(count as u64)?)?;
         let table = |at: u64| (start..end).contains(&at);
         if self.sections.is_empty() || table(self.header.e_shoff) || !self.covered_by_first_load(end) {
             return None;

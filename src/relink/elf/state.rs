@@ -1,51 +1,18 @@
-//! What an edit can change, as data.
+//! All of a file that edits can change.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use goblin::elf::Elf;
-use goblin::elf::dynamic::{DT_RPATH, DT_RUNPATH};
-use goblin::elf::program_header::PT_INTERP;
+use goblin::elf::dynamic::{DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME};
+use goblin::elf::header::EI_OSABI;
+use goblin::elf::program_header::{PF_X, PT_GNU_STACK, PT_INTERP};
+use serde::{Deserialize, Serialize};
 
 use super::ElfError;
+use super::edits::{SearchPath, SearchTag};
 use super::file::{slice, text_at};
-
-/// What to change. `None` leaves a thing as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Edits {
-    /// A new program interpreter.
-    pub interpreter: Option<Interpreter>,
-    /// A new search path; `Some(None)` removes `DT_RPATH` and `DT_RUNPATH`.
-    pub search: Option<Option<SearchPath>>,
-}
-
-/// A program interpreter and the room that it gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interpreter {
-    /// Absolute path.
-    pub path: String,
-    /// Size of `PT_INTERP` in bytes: the path is padded with NULs to it, so that a path that is shorter than
-    /// this can be put there later without moving anything. `None`: the path and one NUL.
-    pub slot: Option<usize>,
-}
-
-/// Where the dynamic linker looks for what a file needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchPath {
-    /// In which entry of the dynamic section.
-    pub tag: SearchTag,
-    /// Folders, separated by colons.
-    pub text: String,
-}
-
-/// The two entries of the dynamic section that hold a search path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SearchTag {
-    /// `DT_RPATH`: also for the dependencies of what is loaded, unless they have a `DT_RUNPATH`.
-    Rpath,
-    /// `DT_RUNPATH`: only for the file's own dependencies.
-    Runpath,
-}
-
-/// The longest interpreter path, its NUL included, that Linux takes.
-const PATH_MAX: usize = 4096;
+use super::note;
+use super::versions::Needs;
 
 impl SearchTag {
     pub(super) fn number(self) -> u64 {
@@ -63,17 +30,79 @@ pub(super) struct State {
     pub(super) interpreter: Option<Vec<u8>>,
     /// The search path that counts: `DT_RUNPATH`, or else `DT_RPATH`.
     pub(super) search: Option<SearchPath>,
+    /// `DT_SONAME`.
+    pub(super) soname: Option<Vec<u8>>,
+    /// `DT_NEEDED`, in order.
+    pub(super) needed: Vec<Vec<u8>>,
+    /// The files that define the versions that it needs (`vn_file`), in order.
+    pub(super) version_files: Vec<Vec<u8>>,
+    /// `EI_OSABI`.
+    pub(super) os_abi: u8,
+    /// Whether `PT_GNU_STACK` asks for an executable stack; `None` without one.
+    pub(super) executable_stack: Option<bool>,
+    /// `DF_1_NODEFLIB`.
+    pub(super) no_default_lib: bool,
+    /// Whether there is a `DT_DEBUG`.
+    pub(super) debug_tag: bool,
+    /// The descriptor of the linker resolution cache note.
+    pub(super) resolution_cache: Option<Vec<u8>>,
+    /// What the file itself does not tell.
+    pub(super) unseen: Unseen,
+}
+
+/// The part of the state that cannot be read off an edited file: its journal keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Unseen {
+    /// New names of dynamic symbols by their pristine ones.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) renamed: BTreeMap<String, String>,
+    /// Pristine names of symbols without version.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) unversioned: BTreeSet<String>,
+    /// Page size that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) page_size: Option<u64>,
+    /// Whether vacated places are cleared.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) clear_old: bool,
+    /// Length of a search path of an earlier edit that stays behind, crossed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) crossed_out: Option<usize>,
 }
 
 impl State {
-    pub(super) fn read(bytes: &[u8], elf: &Elf<'_>) -> Result<Self, ElfError> {
-        let interpreter = elf
-            .program_headers
-            .iter()
-            .find(|segment| segment.p_type == PT_INTERP)
+    pub(super) fn read(bytes: &[u8], elf: &Elf<'_>, unseen: Unseen) -> Result<Self, ElfError> {
+        let segment = |kind| elf.program_headers.iter().find(|segment| segment.p_type == kind);
+        let interpreter = segment(PT_INTERP)
             .map(|segment| slice(bytes, segment.p_offset, segment.p_filesz).map(<[u8]>::to_vec))
             .transpose()?;
-        Ok(Self { interpreter, search: search_path(bytes, elf)? })
+        let entries = || elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
+        let name = |at| text_at(bytes, elf, at).map(<[u8]>::to_vec);
+        let named = |tag| entries().filter(move |entry| entry.d_tag == tag).map(|entry| name(entry.d_val));
+        let needs = Needs::read(bytes, elf)?;
+        Ok(Self {
+            interpreter,
+            search: search_path(bytes, elf)?,
+            soname: named(DT_SONAME).next_back().transpose()?,
+            needed: named(DT_NEEDED).collect::<Result<_, _>>()?,
+            version_files: needs.files.iter().map(|file| name(file.name)).collect::<Result<_, _>>()?,
+            os_abi: elf.header.e_ident[EI_OSABI],
+            executable_stack: segment(PT_GNU_STACK).map(|stack| stack.p_flags & PF_X != 0),
+            no_default_lib: entries().any(|entry| entry.d_tag == DT_FLAGS_1 && entry.d_val & DF_1_NODEFLIB != 0),
+            debug_tag: entries().any(|entry| entry.d_tag == DT_DEBUG),
+            resolution_cache: note::read(bytes, elf),
+            unseen,
+        })
+    }
+
+    /// Whether a file in the one state is no different from a file in the other, but for its layout.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let plain = |state: &Self| {
+            let Unseen { renamed, unversioned, .. } = state.unseen.clone();
+            Self { unseen: Unseen { renamed, unversioned, ..Unseen::default() }, ..state.clone() }
+        };
+        plain(self) == plain(other)
     }
 }
 
@@ -89,40 +118,4 @@ pub(super) fn search_path(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<SearchPa
         }
     }
     Ok(None)
-}
-
-impl Edits {
-    pub(super) fn apply(&self, state: &mut State) -> Result<(), ElfError> {
-        if let Some(interpreter) = &self.interpreter {
-            state.interpreter.as_ref().ok_or(ElfError::NoInterpreter)?;
-            state.interpreter = Some(interpreter.bytes()?);
-        }
-        if let Some(search) = &self.search {
-            if search.as_ref().is_some_and(|search| search.text.contains('\0')) {
-                return Err(ElfError::Text { text: format!("{search:?}"), reason: "it contains a NUL" });
-            }
-            state.search.clone_from(search);
-        }
-        Ok(())
-    }
-}
-
-impl Interpreter {
-    /// The contents of `PT_INTERP`.
-    fn bytes(&self) -> Result<Vec<u8>, ElfError> {
-        let refuse = |reason| Err(ElfError::Text { text: self.path.clone(), reason });
-        let size = self.slot.unwrap_or(self.path.len() + 1);
-        if self.path.is_empty() || self.path.contains('\0') {
-            return refuse("an interpreter is a path without NUL");
-        }
-        if self.path.len() >= size {
-            return refuse("it is longer than its slot");
-        }
-        if size > PATH_MAX {
-            return refuse("Linux takes no interpreter longer than 4096 bytes");
-        }
-        let mut bytes = self.path.clone().into_bytes();
-        bytes.resize(size, 0);
-        Ok(bytes)
-    }
 }

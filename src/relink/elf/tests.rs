@@ -50,6 +50,7 @@ fn edits() -> impl Strategy<Value = Edits> {
     (search, interpreter).prop_map(|(search, interpreter)| Edits {
         search,
         interpreter: interpreter.map(|(path, slot)| Interpreter { path, slot }),
+        ..Edits::default()
     })
 }
 

@@ -1,0 +1,421 @@
+//! Finds needles in bytes.
+//!
+//! Strings are found by their first bytes with vector instructions (`memchr`, `aho-corasick`). Words of a known length
+//! and alphabet are found as Nix and Boyer-Moore do it: the last byte of the window is looked at first, and one that is
+//! not in the alphabet lets the whole window be skipped; so most bytes are never looked at. Both look for UTF-16 too,
+//! which for these needles is every second byte zero.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memmem::Finder;
+
+use super::needles::{Class, Needles, Words};
+
+/// A needle among [`Needles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Which {
+    Pattern(usize),
+    Literal(usize),
+    /// Which list, and which of it.
+    Word(usize, usize),
+}
+
+/// A place where a needle was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) which: Which,
+    /// UTF-16 rather than plain bytes.
+    pub(super) wide: bool,
+}
+
+/// Needles, prepared.
+pub(super) struct Matcher<'a> {
+    needles: &'a Needles,
+    anchors: Anchors,
+    /// What may begin with each anchor.
+    groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>>,
+    filters: Vec<Filter>,
+    longest: usize,
+    shortest: usize,
+}
+
+/// Finds the first bytes of strings, all of one length.
+enum Anchors {
+    Few(Vec<Finder<'static>>),
+    Many(Box<AhoCorasick>, Vec<Vec<u8>>),
+}
+
+/// Up to this many strings are cheaper to find one by one.
+const FEW: usize = 4;
+/// Bytes of a string that are enough to make it rare.
+const ANCHOR: usize = 12;
+
+impl<'a> Matcher<'a> {
+    /// Prepares needles without flaws; the error is a reason.
+    pub(super) fn new(needles: &'a Needles) -> Result<Self, String> {
+        let heads = || {
+            let patterns = needles.patterns.iter().enumerate().map(|(at, one)| (Which::Pattern(at), &one.prefix));
+            let literals = needles.literals.iter().enumerate().map(|(at, one)| (Which::Literal(at), &one.bytes));
+            patterns.chain(literals)
+        };
+        let length = heads().map(|(_, bytes)| bytes.len()).min().unwrap_or(ANCHOR).min(ANCHOR);
+        let mut groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>> = BTreeMap::new();
+        for (which, bytes) in heads() {
+            for wide in [false, true] {
+                let all = if wide { widened(bytes) } else { bytes.clone() };
+                groups.entry(all[..length].to_vec()).or_default().push((which, wide));
+            }
+        }
+        let keys: Vec<Vec<u8>> = groups.keys().cloned().collect();
+        let anchors = if keys.len() <= FEW {
+            Anchors::Few(keys.iter().map(|key| Finder::new(key).into_owned()).collect())
+        } else {
+            let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&keys);
+            Anchors::Many(Box::new(automaton.map_err(|error| error.to_string())?), keys)
+        };
+        let whole = |pattern: &super::Pattern| pattern.prefix.len() + pattern.length + pattern.most.max(1);
+        let lengths = needles.literals.iter().map(|literal| literal.bytes.len());
+        let lengths = lengths.chain(needles.words.iter().map(Words::length)).chain(needles.patterns.iter().map(whole));
+        let least = needles.literals.iter().map(|literal| literal.bytes.len());
+        let least = least.chain(needles.words.iter().map(Words::length));
+        let least = least.chain(needles.patterns.iter().map(|pattern| pattern.prefix.len() + pattern.length));
+        Ok(Self {
+            needles,
+            anchors,
+            groups,
+            filters: needles.words.iter().map(Filter::new).collect(),
+            longest: 2 * lengths.max().unwrap_or(0),
+            shortest: least.min().unwrap_or(usize::MAX),
+        })
+    }
+
+    /// The most bytes that have to be seen to know what begins at one byte.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Fewer bytes than that hold nothing.
+    pub(super) fn shortest(&self) -> usize {
+        self.shortest
+    }
+
+    pub(super) fn needles(&self) -> &Needles {
+        self.needles
+    }
+
+    /// All hits, sorted. A word inside of what a pattern found is not told again.
+    pub(super) fn find(&self, bytes: &[u8]) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        match &self.anchors {
+            Anchors::Few(finders) => {
+                for finder in finders {
+                    let mut from = 0;
+                    while let Some(found) = finder.find(bytes.get(from..).unwrap_or_default()) {
+                        self.check(bytes, from + found, finder.needle(), &mut hits);
+                        from += found + 1;
+                    }
+                }
+            }
+            Anchors::Many(automaton, keys) => {
+                let mut from = 0;
+                while let Some(found) = automaton.find(bytes.get(from..).unwrap_or_default()) {
+                    let at = from + found.start();
+                    self.check(bytes, at, &keys[found.pattern().as_usize()], &mut hits);
+                    from = at + 1;
+                }
+            }
+        }
+        for (list, (words, filter)) in self.needles.words.iter().zip(&self.filters).enumerate() {
+            if !words.list().is_empty() {
+                for (from, stride) in [(0, 1), (0, 2), (1, 2)] {
+                    find_words(bytes, from, stride, words, filter, |at, index| {
+                        let end = at + (words.length() - 1) * stride + 1;
+                        hits.push(Hit { start: at, end, which: Which::Word(list, index), wide: stride == 2 });
+                    });
+                }
+            }
+        }
+        // The longer of two that begin at the same byte comes first.
+        hits.sort_unstable_by(|a, b| (a.start, b.end, a.which).cmp(&(b.start, a.end, b.which)));
+        let mut covered = 0;
+        hits.retain(|hit| {
+            if matches!(hit.which, Which::Pattern(_)) {
+                covered = covered.max(hit.end);
+            }
+            !matches!(hit.which, Which::Word(..)) || hit.end > covered
+        });
+        hits
+    }
+
+    /// Looks what really begins at `at`, where an anchor was found.
+    fn check(&self, bytes: &[u8], at: usize, anchor: &[u8], hits: &mut Vec<Hit>) {
+        for &(which, wide) in self.groups.get(anchor).into_iter().flatten() {
+            let text = View { bytes, at, wide };
+            let length = match which {
+                Which::Literal(index) => text.literal(&self.needles.literals[index].bytes),
+                Which::Pattern(index) => text.pattern(&self.needles.patterns[index]),
+                Which::Word(..) => None,
+            };
+            if let Some(length) = length {
+                hits.push(Hit { start: at, end: text.place(length - 1) + 1, which, wide });
+            }
+        }
+    }
+
+    /// The part of a hit that a replacement overwrites, in bytes of the file.
+    pub(super) fn hidden(&self, hit: &Hit) -> impl Iterator<Item = usize> + use<> {
+        let range: Range<usize> = match hit.which {
+            Which::Literal(index) => self.needles.literals[index].hidden.clone(),
+            Which::Pattern(index) => {
+                let pattern = &self.needles.patterns[index];
+                pattern.prefix.len()..pattern.prefix.len() + pattern.length
+            }
+            Which::Word(list, _) => 0..self.needles.words[list].length(),
+        };
+        let (start, stride) = (hit.start, if hit.wide { 2 } else { 1 });
+        range.map(move |index| start + index * stride)
+    }
+
+    /// What was found, as a person is told.
+    pub(super) fn shown(&self, bytes: &[u8], hit: &Hit) -> String {
+        match hit.which {
+            Which::Word(list, index) => self.needles.words[list].list()[index].1.clone(),
+            Which::Literal(index) => String::from_utf8_lossy(&self.needles.literals[index].bytes).into_owned(),
+            Which::Pattern(_) => {
+                let stride = if hit.wide { 2 } else { 1 };
+                let text: Vec<u8> = bytes[hit.start..hit.end].iter().copied().step_by(stride).collect();
+                String::from_utf8_lossy(&text).into_owned()
+            }
+        }
+    }
+}
+
+/// Characters from a place on: bytes, or every second one.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    wide: bool,
+}
+
+impl View<'_> {
+    fn place(self, index: usize) -> usize {
+        self.at + if self.wide { 2 * index } else { index }
+    }
+
+    fn get(self, index: usize) -> Option<u8> {
+        let place = self.place(index);
+        if self.wide && index > 0 && self.bytes.get(place - 1) != Some(&0) {
+            return None;
+        }
+        self.bytes.get(place).copied()
+    }
+
+    fn literal(self, literal: &[u8]) -> Option<usize> {
+        let same = literal.iter().enumerate().all(|(index, &byte)| self.get(index) == Some(byte));
+        same.then_some(literal.len())
+    }
+
+    fn pattern(self, pattern: &super::Pattern) -> Option<usize> {
+        let body = self.literal(&pattern.prefix)?;
+        let tail = body + pattern.length;
+        let is_body = |index| self.get(index).is_some_and(|byte| pattern.alphabet.has(byte));
+        if !(body..tail).all(is_body) || is_body(tail) {
+            return None;
+        }
+        let is_tail = |&index: &usize| self.get(index).is_some_and(|byte| pattern.tail.has(byte));
+        Some(tail + (tail..tail + pattern.most).take_while(is_tail).count())
+    }
+}
+
+/// The bytes with a zero between any two.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let mut wide: Vec<u8> = bytes.iter().flat_map(|&byte| [byte, 0]).collect();
+    wide.pop();
+    wide
+}
+
+/// Says of most words that they are none of a list.
+struct Filter(Vec<bool>);
+
+impl Filter {
+    fn new(words: &Words) -> Self {
+        let mut filter = vec![false; 1 << 16];
+        for (word, _) in words.list() {
+            filter[Self::key(word[0], word[1], word[2])] = true;
+        }
+        Self(filter)
+    }
+
+    /// Letters and digits differ in their lower five bits and one more.
+    fn key(one: u8, two: u8, three: u8) -> usize {
+        (usize::from(one) << 10 ^ usize::from(two) << 5 ^ usize::from(three)) & 0xffff
+    }
+}
+
+/// Finds words in the bytes `from`, `from + stride`, …; bytes between must be zero.
+fn find_words(
+    bytes: &[u8],
+    from: usize,
+    stride: usize,
+    words: &Words,
+    filter: &Filter,
+    mut found: impl FnMut(usize, usize),
+) {
+    let (length, alphabet) = (words.length(), words.alphabet());
+    let span = (length - 1) * stride + 1;
+    let mut at = from;
+    // How many characters at the window's start are known to be in the alphabet: no byte is looked at twice.
+    let mut known = 0;
+    let mut word = vec![0; length];
+    while at + span <= bytes.len() {
+        let window = &bytes[at..at + span];
+        if let Some(miss) = last_miss(window, stride, known, length, alphabet) {
+            // What only lacks a zero before it may be the first character of a word.
+            let skipped = if alphabet.has(window[miss * stride]) { miss } else { miss + 1 };
+            at += skipped * stride;
+            known = length - skipped;
+            continue;
+        }
+        if filter.0[Filter::key(window[0], window[stride], window[2 * stride])] {
+            word.iter_mut().zip(window.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
+            if let Ok(index) = words.list().binary_search_by(|(known, _)| known.as_slice().cmp(&word)) {
+                found(at, index);
+            }
+        }
+        at += stride;
+        known = length - 1;
+    }
+}
+
+/// The last character of a window that is not in the alphabet.
+#[inline]
+fn last_miss(window: &[u8], stride: usize, known: usize, length: usize, alphabet: &Class) -> Option<usize> {
+    let fits = |index: usize| {
+        let place = index * stride;
+        alphabet.has(window[place]) && (stride == 1 || index == 0 || window[place - 1] == 0)
+    };
+    (known..length).rev().find(|&index| !fits(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Pattern;
+    use super::*;
+
+    const HEX: &[u8] = b"0123456789abcdef";
+
+    fn pattern() -> Pattern {
+        let (alphabet, tail) = (Class::of(HEX), Class::of(b"-.xyz0123456789abcdef"));
+        Pattern { prefix: b"/shop/".to_vec(), alphabet, length: 8, tail, most: 20 }
+    }
+
+    fn found(needles: &Needles, bytes: &[u8]) -> Vec<(usize, String, bool)> {
+        let matcher = Matcher::new(needles).unwrap();
+        let hits = matcher.find(bytes);
+        hits.iter().map(|hit| (hit.start, matcher.shown(bytes, hit), hit.wide)).collect()
+    }
+
+    fn wide(text: &str) -> Vec<u8> {
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn patterns_need_exactly_their_run() {
+        let needles = Needles::default().pattern(pattern());
+        let bytes = b"x/shop/0123abcd-xyz /shop/0123abcde-x /shop/0123abc-x /shop/00000000";
+        let expected = [(1, "/shop/0123abcd-xyz".to_owned(), false), (54, "/shop/00000000".to_owned(), false)];
+        assert_eq!(found(&needles, bytes), expected);
+    }
+
+    #[test]
+    fn overlapping_strings_are_all_found() {
+        let names = ["/build", "/build/src", "/build/srk", "aaaa", "aaaaa", "bcde", "cdef"];
+        let needles = names.iter().fold(Needles::default(), |needles, name| needles.literal(*name));
+        let text: Vec<String> = found(&needles, b"/build/src aaaaaa bcdef").into_iter().map(|hit| hit.1).collect();
+        assert_eq!(text, ["/build/src", "/build", "aaaaa", "aaaa", "aaaaa", "aaaa", "aaaa", "bcde", "cdef"]);
+    }
+
+    #[test]
+    fn words_are_found_alone_and_not_twice() {
+        let words = Words::new(
+            Class::of(HEX),
+            8,
+            [(b"0123abcd".to_vec(), "one".to_owned()), (b"zzzzzzzz".to_vec(), "never".to_owned())],
+        );
+        let needles = Needles::default().pattern(pattern()).words(words);
+        let expected =
+            [(3, "one".to_owned(), false), (12, "/shop/0123abcd-x".to_owned(), false), (30, "one".to_owned(), false)];
+        assert_eq!(found(&needles, b"fff0123abcd /shop/0123abcd-x 00123abcdf"), expected);
+    }
+
+    #[test]
+    fn utf_16_is_found_at_any_byte() {
+        let words = Words::new(Class::of(HEX), 8, [(b"0123abcd".to_vec(), "one".to_owned())]);
+        let needles = Needles::default().pattern(pattern()).words(words).literal("/build");
+        for shift in 0..3 {
+            let mut bytes = vec![b'q'; shift];
+            bytes.extend(wide("/build /shop/89abcdef-x 0123abcd"));
+            let expected = [
+                (shift, "/build".to_owned(), true),
+                (shift + 14, "/shop/89abcdef-x".to_owned(), true),
+                (shift + 48, "one".to_owned(), true),
+            ];
+            assert_eq!(found(&needles, &bytes), expected);
+        }
+    }
+
+    proptest! {
+        /// Against the definition: every window is compared with every word.
+        #[test]
+        fn skipping_finds_what_looking_everywhere_finds(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'0'), Just(b'1'), Just(0), Just(b'x')], 0..200),
+        ) {
+            let list = ["0101", "1111", "0000", "0110"].map(|word| (word.as_bytes().to_vec(), word.to_owned()));
+            let needles = Needles::default().words(Words::new(Class::of(b"01"), 4, list.clone()));
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for (word, shown) in &list {
+                    if bytes[at..].starts_with(word) {
+                        expected.push((at, shown.clone(), false));
+                    }
+                    if bytes[at..].starts_with(&widened(word)) {
+                        expected.push((at, shown.clone(), true));
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+
+        #[test]
+        fn strings_are_found_as_windows_are(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0)], 0..120),
+            strings in proptest::collection::btree_set("[ab]{4,7}", 1..6),
+        ) {
+            let needles = strings.iter().fold(Needles::default(), |needles, text| needles.literal(text.as_str()));
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for text in &strings {
+                    for (all, is_wide) in [(text.as_bytes().to_vec(), false), (widened(text.as_bytes()), true)] {
+                        if bytes[at..].starts_with(&all) {
+                            expected.push((at, text.clone(), is_wide));
+                        }
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+    }
+}

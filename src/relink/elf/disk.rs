@@ -1,0 +1,124 @@
+//! Edits files where they lie: read, edit, check, and only then put in place.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::{Edits, ElfError, edit, pristine};
+use crate::explain::{ExitCode, Explain};
+
+/// Why a file could not be edited where it lies.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The result could not be written; the old file is as it was.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It is no ELF file, or cannot be edited as asked.
+    #[error("{}: {source}", path.display())]
+    Elf {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: ElfError,
+    },
+}
+
+impl Explain for FileError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Elf { path, source: ElfError::NoInterpreter } => {
+                Some(format!("see what the file is: file {}; only programs have an interpreter", path.display()))
+            }
+            Self::Elf { source: ElfError::NoDynamic, .. } => {
+                Some("leave the file out: what is linked statically loads no libraries".to_owned())
+            }
+            Self::Elf { path, source: ElfError::Malformed(_) } => {
+                Some(format!("see how much of the file is sound: readelf --all --wide {}", path.display()))
+            }
+            Self::Elf { path, source: ElfError::Check(_) } => {
+                Some(format!("the file is as it was; please report this with a copy of {}", path.display()))
+            }
+            Self::Elf { source: ElfError::Text { .. } | ElfError::Unsupported(_), .. } | Self::Read { .. } => None,
+            Self::Write { path, .. } => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                Some(format!("make the folder writable, or name another file: chmod u+w {}", folder.display()))
+            }
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Write { .. } => ExitCode::Machine,
+            Self::Elf { source: ElfError::Text { .. }, .. } => ExitCode::Usage,
+            Self::Read { .. } | Self::Elf { .. } => ExitCode::Failed,
+        }
+    }
+}
+
+/// The bytes of a file.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
+}
+
+/// Edits the file at `path`, whose symbolic links are followed; `false` where it is in the wanted state already:
+/// then it is not touched.
+///
+/// The new file replaces the old one at once, with its permissions. A file with more than one hard link stays
+/// one: it is overwritten.
+pub fn edit_file(path: &Path, edits: &Edits) -> Result<bool, FileError> {
+    let bytes = read_file(path)?;
+    let edited = edit(&bytes, edits).map_err(|source| FileError::Elf { path: path.to_owned(), source })?;
+    edited.as_deref().map_or(Ok(()), |edited| write_file(path, edited))?;
+    Ok(edited.is_some())
+}
+
+/// Brings back the bytes that the file at `path` had before akb edited it; `false` where it is as it was.
+pub fn undo_file(path: &Path) -> Result<bool, FileError> {
+    let bytes = read_file(path)?;
+    let old = pristine(&bytes).map_err(|source| FileError::Elf { path: path.to_owned(), source })?;
+    if old == bytes {
+        return Ok(false);
+    }
+    write_file(path, &old)?;
+    Ok(true)
+}
+
+/// Puts `bytes` into the place of `path`, whose symbolic links are followed. What is there keeps its permissions;
+/// a new file may be read and executed by whom the umask lets.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let error = |source| FileError::Write { path: path.to_owned(), source };
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let old = match fs::metadata(&target) {
+        Ok(metadata) => Some(metadata),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(error(source)),
+    };
+    // A device or pipe cannot be replaced; neither can a file with another name, which would be left behind.
+    if old.as_ref().is_some_and(|old| !old.is_file() || old.nlink() > 1) {
+        return File::create(&target).and_then(|mut file| file.write_all(bytes)).map_err(error);
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    let mut file =
+        builder.prefix(".akb-").permissions(fs::Permissions::from_mode(0o777)).tempfile_in(folder).map_err(error)?;
+    file.write_all(bytes).map_err(error)?;
+    if let Some(old) = old {
+        file.as_file().set_permissions(old.permissions()).map_err(error)?;
+    }
+    file.persist(&target).map_err(|failed| error(failed.error))?;
+    Ok(())
+}
