@@ -429,7 +429,7 @@ fn a_tree_that_names_itself_is_placed_and_keeps_its_identity() {
         nar_size: 0,
         inputs: String::new(),
         skip_import: BTreeMap::new(),
-        ignore_missing: Vec::new(),
+        rules: crate::relink::Rules::default(),
         outside: Vec::new(),
     };
     let (one, two) = (out.path().join("a/longer/place"), out.path().join("b"));
