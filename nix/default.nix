@@ -14,6 +14,11 @@
 #   wheels   what `wheels` gives, or `true` for just that: each source is then compiled in a derivation of its own
 #   index, debianMirror, caBundle   where downloads come from, if not from where akb looks by default
 #   name, attrs   of the derivation: `attrs` is added to its attributes as it is
+#   allowedReferences   what the result may refer to, such as [ "out" ]
+#   files, debs   other derivations (or paths) with the files than `fetch` and `fetchInputs` of the same arguments
+#   urlOf    for fetchFiles: { name, version, file, sha256, size }: the address of a file, or null
+#   sources  trees of git packages by name, instead of what Nix fetches at evaluation
+#   site, hash   of relink and site
 {
   akb,
   # Flakes evaluate without a system of this machine.
@@ -41,7 +46,10 @@ let
     (name: if args.${name} or null == null then [ ] else [{ inherit name; value = args.${name}; }])
     names);
   selection = taken [ "extras" "groups" "package" "python" ];
-  sources = taken [ "index" "debianMirror" "caBundle" ];
+  downloads = taken [ "index" "debianMirror" "caBundle" ];
+
+  # For the derivations that another one needs: what was said about that one only is left out.
+  others = args: removeAttrs args [ "name" "attrs" "allowedReferences" "files" "wheels" ];
 
   derive = args: name: stage: attributes: derivation ({
     inherit (defaults // args) system;
@@ -85,8 +93,8 @@ let
       index = args.index or [ ] ++ (if p.indexes ? ${entry.name} then [ p.indexes.${entry.name} ] else [ ]);
     in
     if address != null then download entry.file address entry.sha256
-    else derive args entry.file "fetch-file" ({ inherit (entry) file; project = entry.name; }
-      // fixed "flat" entry.sha256 // sources args // (if index == [ ] then { } else { inherit index; }));
+    else derive (others args) entry.file "fetch-file" ({ inherit (entry) file; project = entry.name; }
+      // fixed "flat" entry.sha256 // downloads args // (if index == [ ] then { } else { inherit index; }));
 
   # Nix's own download of one file.
   download = name: url: sha256: derivation ({
@@ -126,12 +134,12 @@ let
   basis = args: p:
     if args.inputs or null != null then { inherit (args) inputs; }
     else if args.debs or null != null then { inherit (args) debs; }
-    else if p.lock ? inputs then { debs = [ (fetchInputs args) ]; }
+    else if p.lock ? inputs then { debs = [ (fetchInputs (others args)) ]; }
     else throw "akb: akb.lock pins no input packages: give `inputs`, a list of store paths with Python, compiler and libraries";
 
   fetch = args:
     let p = open args;
-    in derive args (args.name or "${p.name}-files") "fetch" (p.attributes false // sources args // fixed "recursive"
+    in derive args (args.name or "${p.name}-files") "fetch" (p.attributes false // downloads args // fixed "recursive"
       (p.lock.fetch-hash or (throw
         "akb: akb.lock has no fetch-hash, since it has git packages or an older akb made it: use `fetchFiles`, or lock anew")));
 
@@ -141,7 +149,7 @@ let
 
   fetchInputs = args:
     let p = open args;
-    in derive args (args.name or "${p.name}-debs") "fetch-inputs" (p.attributes false // sources args // fixed "recursive"
+    in derive args (args.name or "${p.name}-debs") "fetch-inputs" (p.attributes false // downloads args // fixed "recursive"
       (p.lock.inputs-hash or (throw (if p.lock ? inputs
         then "akb: akb.lock has no inputs-hash: an older akb made it; run `akb lock` to make it anew"
         else "akb: akb.lock pins no input packages: lock with `akb lock --inputs debian`, or give `inputs`"))));
@@ -155,7 +163,7 @@ let
         let file = baseNameOf pin.file;
         in
         if stable && debianMirror != null then download file "${debianMirror}/${pin.file}" pin.sha256
-        else derive args file "fetch-file" ({ inherit file; pool = pin.file; } // fixed "flat" pin.sha256 // sources args);
+        else derive (others args) file "fetch-file" ({ inherit file; pool = pin.file; } // fixed "flat" pin.sha256 // downloads args);
     in
     map one p.lock.inputs.package;
 
@@ -167,7 +175,7 @@ let
     derive args (args.name or "debian-${pins.suite}") "inputs" {
       outputs = [ "out" "dev" ];
       lock = part p.lock { inputs = pins; };
-      debs = args.debs or [ (fetchInputs args) ];
+      debs = args.debs or [ (fetchInputs (others args)) ];
     };
 
   # A wheel for each source of the lock, by its reference ("lxml 6.0.2"). Each depends on its own sources, its build
@@ -175,6 +183,7 @@ let
   wheels = args:
     let
       p = open args;
+      given = others args;
       entries = entriesOf p;
       find = reference: entries.${reference} or (throw "akb: akb.lock refers to ${reference}, which it does not have");
       # An entry and all that builds it, by reference.
@@ -201,7 +210,7 @@ let
           required = map find entry.build;
           isLocal = elem entry.kind [ "directory" "editable" "path" ];
         in
-        derive args "${entry.name}-${entry.version or "0"}-wheel" "wheel" ({
+        derive given "${entry.name}-${entry.version or "0"}-wheel" "wheel" ({
           package = referenceOf entry;
           files = map (fetchOne args p) (filter isFile ([ entry ] ++ filter (needed: !(isSource needed)) required));
           wheels = map (needed: all.${referenceOf needed}) (filter isSource required);
@@ -218,10 +227,10 @@ let
   material = args: p:
     let
       given = args.wheels or [ ];
-      all = if given == true then wheels args else given;
+      all = if given == true then wheels (others args) else given;
     in
     {
-      files = args.files or [ (fetch args) ];
+      files = args.files or [ (fetch (others args)) ];
       wheels = if isAttrs all then attrValues all else all;
     }
     // p.attributes true // selection args // gitSources args p p.packages
@@ -240,7 +249,7 @@ let
         "akb: a site is a fixed-output derivation: give its `hash` (with hash = \"\" Nix says which one it has)");
     in
     derive args (args.name or "${p.name}-site") "site"
-      (basis args p // material (args // { files = args.files or [ ]; }) p // sources args // fixed "recursive" hash);
+      (basis args p // material args p // fixed "recursive" hash);
 
   relink = args:
     let p = open args;

@@ -4,7 +4,7 @@ let
   text = import ./text.nix;
   inherit (builtins)
     any attrNames concatMap concatStringsSep elem elemAt filter fromTOML head isPath isString listToAttrs match path
-    pathExists readDir readFile replaceStrings split stringLength unsafeDiscardStringContext;
+    pathExists readDir readFile replaceStrings split tail unsafeDiscardStringContext;
 
   # Locks and recipes of the releases that akb knows, by the release's name.
   releases = listToAttrs (concatMap
@@ -27,8 +27,8 @@ let
     ".git" ".hg" ".mypy_cache" ".pytest_cache" ".ruff_cache" ".tox" ".venv" "__pycache__" "node_modules" "result"
   ];
 
-  # A path that `builtins.path` takes; a flake's `self` is an attribute set, and its text has context.
-  toPath = src: if isPath src then src else /. + unsafeDiscardStringContext "${src}";
+  # A path, or the text of one: that of a flake's `self` has context, without which Nix does not find it.
+  toPath = src: if isPath src then src else "${src}";
 
   # The parts of a lock's path, such as `./packages/a`, without dots.
   parts = folder: filter (part: isString part && part != "" && part != ".") (split "/" folder);
@@ -36,11 +36,13 @@ let
   # `root` with the files that decide what is built, and of the rest just `folders` (relative; `.` is all).
   only = root: folders:
     let
-      top = stringLength (toString root) + 1;
+      top = unsafeDiscardStringContext "${toString root}/";
+      # Nix names files by where they really are: a store of its own is a folder before the path.
+      nameOf = file: concatStringsSep "/" (tail (filter isString (split "\n" (replaceStrings [ top ] [ "\n" ] file))));
       wanted = map (folder: concatStringsSep "/" (parts folder)) folders;
       keep = file: kind:
         let
-          name = text.after top file;
+          name = nameOf file;
           within = folder: folder == "" || name == folder || text.startsWith "${folder}/" name;
           above = folder: kind == "directory" && text.startsWith "${name}/" folder;
         in
@@ -67,6 +69,9 @@ let
   inFolder = name: if folder == null then null else folder + "/${name}";
   known = releases.${release} or (throw
     "akb: there is no release ${release}; known are ${concatStringsSep ", " (attrNames releases)}");
+
+  # A release with another lock or recipe is told to akb by these, not by its name.
+  changed = release != null && (lock != null || recipe != null);
 
   lockFile =
     if lock != null then lock
@@ -116,10 +121,11 @@ in
 
   # What a derivation is told of the project: the locks, and with `sources` the folders of its own packages.
   attributes = sources:
-    (if release != null then { inherit release; }
+    (if release != null && !changed then { inherit release; }
     else if folder != null then { src = only folder (if sources then map inside locals else [ ]); }
     else { })
-    // given "lock" lock // given "recipe" recipe;
+    // given "lock" (if changed then lockFile else lock)
+    // given "recipe" (if changed && recipe == null then known.recipe else recipe);
 
   # Addresses in uv.lock by the sha256 of their files, and the indexes of its packages by name.
   addresses = listToAttrs (concatMap addressed locked);

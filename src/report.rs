@@ -23,7 +23,7 @@ pub enum Stage {
     /// Wheels to a site.
     Install,
     /// Files that become what the recipe says.
-    Substitute,
+    Replace,
     /// References to where things were built.
     Strip,
     /// Interpreter, RUNPATH, runtime libraries.
@@ -47,7 +47,7 @@ impl Stage {
             Self::Unpack => "unpack",
             Self::Compile => "compile",
             Self::Install => "install",
-            Self::Substitute => "substitute",
+            Self::Replace => "replace",
             Self::Strip => "strip",
             Self::Relink => "relink",
             Self::Finish => "finish",

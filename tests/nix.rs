@@ -1,20 +1,24 @@
-//! akb as the builder of derivations, with real Nix of two versions: see `nix/harness.rs` for where it comes from.
+//! akb as the builder of derivations, with real Nix of two versions: `nix/harness.rs` says where they come from.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and may look around")]
 
+#[path = "nix/authentik.rs"]
+mod authentik;
+#[path = "nix/build.rs"]
+mod build;
+#[path = "nix/fetch.rs"]
+mod fetch;
+#[path = "nix/flake.rs"]
+mod flake;
+#[path = "nix/functions.rs"]
+mod functions;
 #[path = "nix/harness.rs"]
 mod harness;
-
-use harness::Nix;
-
-#[test]
-fn nix_builds_in_its_sandbox() {
-    for nix in [Nix::old(), Nix::new()] {
-        let builder = env!("CARGO_BIN_EXE_akb");
-        let expression = format!(
-            r#"derivation {{ name = "x"; system = builtins.currentSystem; builder = {builder}; args = [ "--version" ]; }}"#
-        );
-        let log = nix.build(&expression).fails(if nix.is_old() { 1 } else { 100 });
-        assert!(log.contains("akb 0.1.0"), "{log}");
-    }
-}
+#[path = "nix/inputs.rs"]
+mod inputs;
+#[path = "nix/server.rs"]
+mod server;
+#[path = "nix/world.rs"]
+mod world;
+#[path = "nix/wrong.rs"]
+mod wrong;

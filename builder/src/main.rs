@@ -3,6 +3,7 @@
 mod commands;
 mod context;
 mod failure;
+mod patchelf;
 mod render;
 mod tools;
 
@@ -12,17 +13,20 @@ use std::process::ExitCode;
 use akb::nix::Attributes;
 use clap::Parser as _;
 
-/// What was typed. Without arguments, run by Nix, akb is a derivation's builder.
-fn arguments() -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = std::env::args_os().collect();
-    if arguments.len() <= 1 && Attributes::are_there(&context::env) {
-        arguments = vec!["akb".into(), "nix-build".into()];
+/// Without arguments, run by Nix, akb is a derivation's builder.
+fn meant(typed: Vec<OsString>) -> Vec<OsString> {
+    if typed.len() <= 1 && Attributes::are_there(&context::env) {
+        return vec!["akb".into(), "nix-build".into()];
     }
-    arguments
+    typed
 }
 
 fn main() -> ExitCode {
-    let arguments = commands::Cli::parse_from(arguments());
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    if typed.first().is_some_and(patchelf::is_meant) {
+        return patchelf::main(typed);
+    }
+    let arguments = commands::Cli::parse_from(meant(typed));
     let context = match context::Context::new(&arguments.globals) {
         Ok(context) => context,
         Err(failure) => {

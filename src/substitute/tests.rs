@@ -225,7 +225,7 @@ fn shebangs_name_the_trees_own_programs() {
     bin/old stays with python2: the tree has none
     bin/python stays with x: the tree has none
     bin/sh stays with sh: the tree has none
-    lib/python3.14/site-packages/a/cli.py keeps its #! line: it is compiled to bytecode
+    a #! line stays: lib/python3.14/site-packages/a/cli.py is compiled to bytecode, which must be the same in every folder: it cannot say where the tree is
     "#);
     insta::assert_snapshot!(diff(tree.path(), &rules), @r#"
     diff --git a/akb-spots b/akb-spots
@@ -314,6 +314,29 @@ fn whole_files_are_replaced_or_made() {
     rule 1 (contents of "lib/python3.14/site-packages/x"): lib/python3.14/site-packages/x would be in no RECORD
     write package = "NAME" in the rule: whose file it is
     "#);
+}
+
+#[test]
+fn new_files_do_not_lie_within_each_other() {
+    let tree = tree(&[("etc/a", "x")]);
+    for (one, other) in [("m/x", "m/x"), ("m", "m/x"), ("m/x", "m")] {
+        let rule = |path| format!("[[substitute]]\nfiles = [\"{path}\"]\ncontents = \"\"\nnew = true\n");
+        let text = wrong(tree.path(), &format!("{}{}", rule(one), rule(other)));
+        assert!(text.starts_with(&format!("rule 2 (contents of \"{other}\"): {one} cannot be a new file")), "{text}");
+    }
+}
+
+#[test]
+fn what_a_source_says_is_part_of_the_identity() {
+    let tree = tree(&[("etc/a", "old"), ("patch", "one")]);
+    let said = "[[substitute]]\nfiles = [\"etc/a\"]\nsource = \"patch\"\n";
+    let recipe = Recipe::parse(said, Path::new("akb.toml")).unwrap();
+    let identity = || Rules::open(&recipe.substitute, tree.path()).unwrap().identity().to_owned();
+    let first = identity();
+    fs::write(tree.path().join("patch"), "two").unwrap();
+    assert_ne!(identity(), first);
+    fs::remove_file(tree.path().join("patch")).unwrap();
+    assert!(matches!(Rules::open(&recipe.substitute, tree.path()), Err(SubstituteError::Read { .. })));
 }
 
 #[test]
@@ -406,7 +429,7 @@ fn a_tree_that_names_itself_is_placed_and_keeps_its_identity() {
         nar_size: 0,
         inputs: String::new(),
         skip_import: BTreeMap::new(),
-        ignore_missing: Vec::new(),
+        rules: crate::relink::Rules::default(),
         outside: Vec::new(),
     };
     let (one, two) = (out.path().join("a/longer/place"), out.path().join("b"));

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Assembles the ELF corpus of the gates: dynamic ELF files of wheels and Debian packages.
 
-    corpus.py pin [GROUP..]  resolve wanted.txt anew and write corpus.tsv (names, versions, SHA-256; no addresses)
-    corpus.py fetch FOLDER   download what corpus.tsv pins, check every hash, unpack the ELF files to FOLDER/control
+    corpus.py pin [GROUP..]           resolve wanted.txt anew and write corpus.tsv (names, versions, SHA-256; no addresses)
+    corpus.py fetch FOLDER [GROUP..]  download what corpus.tsv pins, check every hash, unpack the ELF files to FOLDER/control
 
 Needs Python 3.11, pip, and on Debian apt-get and dpkg-deb; no root. Where files come from is pip's and apt's own
 configuration. A version that the Debian archive no longer has is reported; pin again then. FOLDER/control has one
@@ -59,8 +59,9 @@ class Apt:
             "APT::Sandbox::User": "", "Acquire::Languages": "none", "APT::Install-Recommends": "false",
         }
         self.options = [option for key, value in settings.items() for option in ("-o", f"{key}={value}")]
-        # A foreign source that lacks the architecture only warns.
-        self.run("apt-get", "update")
+        # One list that cannot be had must not stop the others: what is missing in the end is told then.
+        done = subprocess.run(["apt-get", *self.options, "-q", "update"], capture_output=True, text=True)
+        print(done.stderr[-1000:], end="", file=sys.stderr)
 
     def run(self, tool, *arguments, **options):
         done = subprocess.run([tool, *self.options, *arguments], capture_output=True, text=True, **options)
@@ -208,16 +209,25 @@ def unpack_debian(path, unit):
                     target.symlink_to(link)
 
 
-def fetch(folder):
+def fetch(folder, groups):
     rows = [tuple(line.split("\t")) for line in LOCK.read_text().splitlines()]
     control = folder / "control"
-    shutil.rmtree(control, ignore_errors=True)
     for kind, group in sorted({row[:2] for row in rows}):
+        if groups and group not in groups:
+            continue
         mine = [row for row in rows if row[:2] == (kind, group)]
-        download = download_wheels if kind == "wheel" else download_debian
-        for row, path in download(group, mine, folder / "downloads" / group):
-            unit = control / (f"{group}/{row[2]}-{row[3]}" if kind == "wheel" else f"debian-{group}")
-            (unpack_wheel if kind == "wheel" else unpack_debian)(path, unit)
+        top = control / (group if kind == "wheel" else f"debian-{group}")
+        shutil.rmtree(top, ignore_errors=True)
+        # A few at a time: archives and what is in them need not lie on the disk together.
+        for start in range(0, len(mine), 20 if kind == "wheel" else len(mine)):
+            downloads = folder / "downloads" / group
+            download = download_wheels if kind == "wheel" else download_debian
+            for row, path in download(group, mine[start : start + 20] if kind == "wheel" else mine, downloads):
+                if kind == "wheel":
+                    unpack_wheel(path, top / f"{row[2]}-{row[3]}")
+                else:
+                    unpack_debian(path, top)
+            shutil.rmtree(downloads)
     groups, seen, size = {}, set(), 0
     for path in sorted(control.rglob("*")):
         if path.is_file() and not path.is_symlink():
@@ -236,10 +246,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = arguments.add_subparsers(dest="command", required=True)
     commands.add_parser("pin").add_argument("groups", nargs="*", metavar="GROUP")
-    commands.add_parser("fetch").add_argument("folder", type=pathlib.Path)
+    fetching = commands.add_parser("fetch")
+    fetching.add_argument("folder", type=pathlib.Path)
+    fetching.add_argument("groups", nargs="*", metavar="GROUP")
     options = arguments.parse_args()
     os.environ.pop("PIP_FIND_LINKS", None)
-    pin(options.groups) if options.command == "pin" else fetch(options.folder.resolve())
+    pin(options.groups) if options.command == "pin" else fetch(options.folder.resolve(), options.groups)
 
 
 main()

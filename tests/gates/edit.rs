@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use akb::relink::elf::{self, Edits, Image, Interpreter, SearchPath, SearchTag};
+use akb::relink::elf::{self, Edits, Image, Interpreter, Patch, SearchPath, SearchTag};
 use akb::tree::{self, Kind};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -54,7 +54,13 @@ fn one(name: &Path, control: &Path, edited: &Path, loaders: &Path, tag: SearchTa
     let mut line = json!({ "file": name, "size": bytes.len() });
     let write =
         |bytes: &[u8]| fs::write(&to, bytes).and_then(|()| fs::set_permissions(&to, fs::Permissions::from_mode(mode)));
-    match examine(&bytes, loaders, tag) {
+    let linker = name.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("ld-"));
+    if linker {
+        write(&bytes)?;
+        line["linker"] = true.into();
+        return Ok(line);
+    }
+    match examine(&bytes, &control.join(name), loaders, tag) {
         Ok((first, facts)) => {
             write(&first)?;
             line.as_object_mut().ok_or("an object")?.extend(facts.as_object().cloned().unwrap_or_default());
@@ -67,7 +73,7 @@ fn one(name: &Path, control: &Path, edited: &Path, loaders: &Path, tag: SearchTa
     Ok(line)
 }
 
-fn examine(bytes: &[u8], loaders: &Path, tag: SearchTag) -> Result<(Vec<u8>, Value), Fault> {
+fn examine(bytes: &[u8], path: &Path, loaders: &Path, tag: SearchTag) -> Result<(Vec<u8>, Value), Fault> {
     let image = Image::read(bytes)?.ok_or("not a file that the dynamic linker loads")?;
     let one = edits(&image, loaders, tag, 'a', 300);
     let two = edits(&image, loaders, tag, 'b', 300);
@@ -82,6 +88,7 @@ fn examine(bytes: &[u8], loaders: &Path, tag: SearchTag) -> Result<(Vec<u8>, Val
         "further": alike.len().max(back.len()).max(longer.len()).saturating_sub(first.len()),
         "stable": back == first && longer == first && elf::edit(&first, &one)?.is_none(),
         "undone": elf::pristine(&first)? == bytes && elf::pristine(&alike)? == bytes && elf::pristine(&back)? == bytes,
+        "planned": elf::read_image(&fs::File::open(path)?)??.as_ref() == Some(&image) && planned(bytes, path, &one)? == first && planned_again(&first, &two)? == alike,
         "interpreter": image.interpreter,
     });
     Ok((first, facts))
@@ -100,6 +107,21 @@ fn edits(image: &Image, loaders: &Path, tag: SearchTag, letter: char, length: us
         Interpreter { path: format!("{}/{}/{name}", loaders.display(), letter.to_string().repeat(200)), slot: None }
     });
     Edits { interpreter, search: Some(Some(search)), ..Edits::default() }
+}
+
+/// The same edit of a file of which only the parts that matter are read.
+fn planned(bytes: &[u8], path: &Path, edits: &Edits) -> Result<Vec<u8>, Fault> {
+    let patch = Patch::plan(&fs::File::open(path)?, edits)??;
+    Ok(patch.map_or_else(|| bytes.to_vec(), |patch| patch.apply(bytes.to_vec())))
+}
+
+fn planned_again(bytes: &[u8], edits: &Edits) -> Result<Vec<u8>, Fault> {
+    let mut read = |into: &mut [u8], at: usize| {
+        into.copy_from_slice(&bytes[at..at + into.len()]);
+        Ok(())
+    };
+    let patch = Patch::plan_with(bytes.len(), 0, &mut read, edits)??;
+    Ok(patch.map_or_else(|| bytes.to_vec(), |patch| patch.apply(bytes.to_vec())))
 }
 
 fn apply(bytes: &[u8], edits: &Edits) -> Result<Vec<u8>, Fault> {

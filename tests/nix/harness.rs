@@ -205,7 +205,7 @@ impl Outcome {
 }
 
 /// Where unpacked suites and stores lie.
-fn base() -> PathBuf {
+pub fn base() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nix");
     fs::create_dir_all(&folder).unwrap();
     folder

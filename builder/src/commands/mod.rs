@@ -2,6 +2,7 @@
 
 mod build;
 mod completions;
+mod elf;
 mod fetch;
 mod inputs;
 mod install;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     References(references::Args),
     Why(why::Args),
     NixBuild(nix_build::Args),
+    Elf(elf::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -76,6 +78,7 @@ impl Command {
             Self::References(args) => references::run(args, cx),
             Self::Why(args) => why::run(args, cx),
             Self::NixBuild(args) => nix_build::run(args, cx),
+            Self::Elf(args) => elf::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),
         }

@@ -5,22 +5,22 @@ use goblin::elf::dynamic::{
     DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME,
     DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM,
 };
-use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD, PT_PHDR};
+use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 
-use super::file::DT_MIPS_RLD_MAP_REL;
+use super::file::{DT_MIPS_RLD_MAP_REL, dynamic_segment};
 use super::state::State;
-use super::{ElfError, renamed};
+use super::{ElfError, parse, renamed};
 
 /// What the dynamic linker reads must be what it was, but for what was edited.
 pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State) -> Result<(), ElfError> {
     let wrong = |what: &str| Err(ElfError::Check(what.to_owned()));
-    let new = Elf::parse(made).map_err(|error| ElfError::Check(error.to_string()))?;
+    let new = parse(made).map_err(|error| ElfError::Check(error.to_string()))?;
     if State::read(made, &new, wanted.unseen.clone())? != *wanted {
         return wrong("what was asked for is not what it says");
     }
-    if !wanted.unseen.renamed.is_empty() {
-        renamed::check(old, made, &new, &wanted.unseen.renamed)?;
+    if !wanted.unseen.renamed.is_empty() || !wanted.unseen.unversioned.is_empty() {
+        renamed::check(old, made, &new, &wanted.unseen)?;
     } else if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
         return wrong("dynamic symbols changed");
     }
@@ -88,7 +88,7 @@ fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
 fn flags(elf: &Elf<'_>) -> (u64, Option<u64>) {
     let all = || elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
     let flags = all().filter(|entry| entry.d_tag == DT_FLAGS_1).fold(0, |flags, entry| flags | entry.d_val);
-    let dynamic = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC);
+    let dynamic = dynamic_segment(elf);
     let (entry_size, mask) = if elf.is_64 { (16, u64::MAX) } else { (8, u64::from(u32::MAX)) };
     let relative = all().zip(0_u64..).find(|(entry, _)| entry.d_tag == DT_MIPS_RLD_MAP_REL);
     let target = relative.zip(dynamic).map(|((entry, index), dynamic)| {
@@ -149,7 +149,8 @@ fn broken_rules(elf: &Elf<'_>, size: u64) -> Vec<&'static str> {
             load.p_offset <= segment.p_offset
                 && end(segment.p_offset, segment.p_filesz) <= end(load.p_offset, load.p_filesz)
         });
-        let agrees = load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
+        let agrees =
+            load.is_none_or(|load| (segment.p_offset - load.p_offset).wrapping_add(load.p_vaddr) == segment.p_vaddr);
         rule(agrees, "a part of the program has another address than its segment");
     }
     broken

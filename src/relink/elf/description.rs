@@ -4,7 +4,7 @@ use goblin::elf::Elf;
 use goblin::elf::dynamic::{DT_DEBUG, DT_FLAGS_1, DT_NEEDED, DT_SONAME, tag_to_str};
 use goblin::elf::header::{EI_OSABI, et_to_str, machine_to_str};
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, pt_to_str};
-use goblin::elf::section_header::{SHT_NOBITS, SHT_SYMTAB};
+use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::sym::{bind_to_str, type_to_str};
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::edits::SearchTag;
 use super::file::{slice, text_at};
 use super::state::search_path;
-use super::{ElfError, Machine, is_elf, journal, note};
+use super::{ElfError, Machine, is_elf, note};
 
 /// What an ELF file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,8 +47,21 @@ pub struct Description {
     pub debug_tag: bool,
     /// Whether there is a dynamic section in the file.
     pub dynamic: bool,
+    /// Whether its dynamic section is in another file: this one holds debug information only.
+    pub debug_only: bool,
     /// The GNU build id, in hexadecimal digits.
     pub build_id: Option<String>,
+    /// Strings of the linker resolution cache note.
+    pub resolution_cache: Vec<String>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes of the file before akb edited it, if it did.
+    pub pristine_size: Option<u64>,
+}
+
+/// The tables of an ELF file, entry by entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tables {
     /// Versions that it needs, as `FILE: VERSION`.
     pub needed_versions: Vec<String>,
     /// Versions that it defines.
@@ -61,12 +74,6 @@ pub struct Description {
     pub sections: Vec<Section>,
     /// Entries of the dynamic section, in order: tag and value.
     pub entries: Vec<(String, u64)>,
-    /// Whether there is a symbol table besides the dynamic one.
-    pub symbol_table: bool,
-    /// Strings of the linker resolution cache note.
-    pub resolution_cache: Vec<String>,
-    /// Bytes of the file, and of the file before akb edited it, if it did.
-    pub size: (u64, Option<u64>),
 }
 
 /// A dynamic symbol.
@@ -185,16 +192,11 @@ impl Description {
                 .any(|entry| entry.d_tag == DT_FLAGS_1 && entry.d_val & goblin::elf::dynamic::DF_1_NODEFLIB != 0),
             debug_tag: entries().any(|entry| entry.d_tag == DT_DEBUG),
             dynamic: elf.dynamic.is_some(),
+            debug_only: is_kept_apart(&elf),
             build_id: build_id(bytes, &elf),
-            needed_versions: needed_versions(&elf),
-            defined_versions: defined_versions(&elf),
-            symbols: symbols(&elf),
-            segments: segments(&elf),
-            sections: sections(&elf),
-            entries: entries().map(|entry| (tag_to_str(entry.d_tag).to_owned(), entry.d_val)).collect(),
-            symbol_table: elf.section_headers.iter().any(|section| section.sh_type == SHT_SYMTAB),
             resolution_cache: note::read(bytes, &elf).map(|note| strings(&note)).unwrap_or_default(),
-            size: (bytes.len() as u64, journal::undo(bytes).map(|(pristine, _)| pristine.len() as u64)),
+            size: bytes.len() as u64,
+            pristine_size: pristine_size(bytes),
         })
     }
 
@@ -204,10 +206,31 @@ impl Description {
     }
 }
 
+impl Tables {
+    /// Reads any ELF file.
+    pub fn read(bytes: &[u8]) -> Result<Self, ElfError> {
+        let elf = parse_any(bytes)?;
+        let entries = elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
+        Ok(Self {
+            needed_versions: needed_versions(&elf),
+            defined_versions: defined_versions(&elf),
+            symbols: symbols(&elf),
+            segments: segments(&elf),
+            sections: sections(&elf),
+            entries: entries.map(|entry| (tag_to_str(entry.d_tag).to_owned(), entry.d_val)).collect(),
+        })
+    }
+}
+
+fn pristine_size(bytes: &[u8]) -> Option<u64> {
+    let old = super::pristine(bytes).ok()?;
+    (old != bytes).then_some(old.len() as u64)
+}
+
 /// A file with debug information kept apart announces a dynamic section that it does not have.
 fn parse_any(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
     let header = Elf::parse_header(bytes)?;
-    match Elf::parse(bytes) {
+    match super::parse(bytes) {
         Ok(mut elf) => {
             if is_kept_apart(&elf) {
                 elf.dynamic = None;
@@ -223,7 +246,7 @@ fn parse_any(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
             elf.program_headers = goblin::elf::ProgramHeader::parse(bytes, phoff, count, ctx)?;
             let count = usize::from(elf.header.e_shnum);
             elf.section_headers = goblin::elf::SectionHeader::parse(bytes, shoff, count, ctx)?;
-            if is_kept_apart(&elf) { Ok(elf) } else { Err(error.into()) }
+            if is_kept_apart(&elf) { Ok(elf) } else { Err(error) }
         }
     }
 }

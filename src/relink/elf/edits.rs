@@ -43,9 +43,10 @@ pub struct Layout {
     /// Whether the places that moved strings and tables leave behind are cleared. Nothing reads them; but
     /// programs that look at themselves through section headers of old would.
     pub clear_old: Option<bool>,
-    /// Whether a search path that an earlier edit stored, and that is too short for the new one, is crossed
-    /// out where it lies, as patchelf does, instead of leaving no trace.
-    pub cross_out: bool,
+    /// Whether to do as patchelf does where nothing but habit decides: what fits in place does not make the file
+    /// larger by the journal (so that it cannot be undone); section headers that end the file go on to do so; and a
+    /// search path that an earlier edit stored, and that is too short for the new one, is crossed out where it lies.
+    pub like_patchelf: bool,
 }
 
 /// One change of the list of needed libraries.
@@ -162,6 +163,7 @@ impl Edits {
             }
             state.unseen.page_size = Some(size);
         }
+        state.unseen.like_patchelf |= self.layout.like_patchelf;
         state.unseen.clear_old = self.layout.clear_old.unwrap_or(state.unseen.clear_old);
         Ok(())
     }

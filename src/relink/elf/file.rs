@@ -11,13 +11,16 @@ use scroll::ctx::SizeWith as _;
 
 use super::ElfError;
 use super::journal::Move;
+use super::parts::Parts;
 use super::state::Unseen;
 
 /// The distance from the entry to the pointer that debuggers look for.
 pub(super) const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
-/// Segments must end below it, so that what is computed from their places cannot overflow.
-const ADDRESS_LIMIT: u64 = 1 << 62;
+/// Segments must end below these, so that what is computed from their places cannot overflow. Itanium has data at
+/// 0x6000000000000000.
+const ADDRESS_LIMIT: u64 = u64::MAX - (1 << 40);
+const OFFSET_LIMIT: u64 = 1 << 62;
 
 /// Bytes and tables of a file that is being edited.
 pub(super) struct File {
@@ -88,9 +91,9 @@ impl Dynamic {
 }
 
 impl File {
-    pub(super) fn new(bytes: &[u8], elf: &Elf<'_>, layout: &Unseen) -> Result<Self, ElfError> {
+    pub(super) fn new(bytes: &[u8], parts: &Parts, elf: &Elf<'_>, layout: &Unseen) -> Result<Self, ElfError> {
         let file = Self {
-            bytes: bytes.to_vec(),
+            bytes: parts.copy(bytes, bytes.len()),
             ctx: elf_context(elf)?,
             header: elf.header,
             segments: elf.program_headers.clone(),
@@ -123,8 +126,10 @@ impl File {
         if header.e_shnum == 0 && header.e_shoff != 0 {
             return Err(ElfError::Unsupported("it has more sections than its header can count"));
         }
-        let far = |start: u64, size: u64| start.checked_add(size).is_none_or(|end| end > ADDRESS_LIMIT);
-        let beyond = |load: &ProgramHeader| far(load.p_offset, load.p_filesz) || far(load.p_vaddr, load.p_memsz);
+        let far = |start: u64, size: u64, limit| start.checked_add(size).is_none_or(|end| end > limit);
+        let beyond = |load: &ProgramHeader| {
+            far(load.p_offset, load.p_filesz, OFFSET_LIMIT) || far(load.p_vaddr, load.p_memsz, ADDRESS_LIMIT)
+        };
         if self.segments.iter().any(|segment| segment.p_type == PT_LOAD && beyond(segment)) {
             return Err(ElfError::Unsupported("its addresses reach the end of memory"));
         }
@@ -289,11 +294,25 @@ pub(super) fn is_interpreter(section: &SectionHeader, offset: u64, size: u64) ->
     section.sh_type == SHT_PROGBITS && section.sh_offset == offset && section.sh_size == size
 }
 
+/// What `PT_DYNAMIC` says, or would say: some linker scripts leave it out, or empty.
+pub(super) fn dynamic_segment(elf: &Elf<'_>) -> Option<ProgramHeader> {
+    let mut segments = elf.program_headers.iter();
+    if let Some(segment) = segments.find(|segment| segment.p_type == PT_DYNAMIC && segment.p_filesz > 0) {
+        return Some(segment.clone());
+    }
+    let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNAMIC && section.sh_size > 0)?;
+    Some(ProgramHeader {
+        p_type: PT_DYNAMIC,
+        p_offset: section.sh_offset,
+        p_vaddr: section.sh_addr,
+        p_filesz: section.sh_size,
+        ..ProgramHeader::default()
+    })
+}
+
 fn dynamic(bytes: &[u8], elf: &Elf<'_>) -> Result<Option<Dynamic>, ElfError> {
     let Some(parsed) = &elf.dynamic else { return Ok(None) };
-    let Some(segment) = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC) else {
-        return Ok(None);
-    };
+    let Some(segment) = dynamic_segment(elf) else { return Ok(None) };
     let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNAMIC);
     if elf.section_headers.iter().any(|section| {
         section.sh_offset == segment.p_offset && section.sh_type == SHT_NOBITS && section.sh_addr == segment.p_vaddr
@@ -336,7 +355,12 @@ pub(super) fn elf_context(elf: &Elf<'_>) -> Result<Ctx, ElfError> {
 
 /// The file offset of a virtual address.
 pub(super) fn offset(elf: &Elf<'_>, address: u64) -> Result<u64, ElfError> {
-    elf.program_headers
+    offset_in(&elf.program_headers, address)
+}
+
+/// Likewise, with nothing but the program headers.
+pub(super) fn offset_in(segments: &[ProgramHeader], address: u64) -> Result<u64, ElfError> {
+    segments
         .iter()
         .filter(|load| load.p_type == PT_LOAD && address >= load.p_vaddr && address - load.p_vaddr < load.p_filesz)
         .find_map(|load| (address - load.p_vaddr).checked_add(load.p_offset))
@@ -352,7 +376,7 @@ pub(super) fn text_at<'a>(bytes: &'a [u8], elf: &Elf<'_>, at: u64) -> Result<&'a
 /// The NUL-terminated string at an offset of a string table.
 pub(super) fn text(strings: &[u8], at: u64) -> Result<&[u8], ElfError> {
     let tail = usize::try_from(at).ok().and_then(|at| strings.get(at..));
-    let tail = tail.ok_or_else(|| ElfError::Malformed("a name lies outside of the strings".into()))?;
+    let tail = tail.ok_or_else(|| ElfError::Malformed("string table index out of bounds".into()))?;
     let end = tail.iter().position(|&byte| byte == 0);
     end.map(|end| &tail[..end]).ok_or_else(|| ElfError::Malformed("a name has no end".into()))
 }

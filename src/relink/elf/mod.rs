@@ -8,35 +8,48 @@
 //! The result is a function of the pristine file and the wanted state alone: an undo `journal` behind the
 //! end of the file brings the pristine bytes back before a further edit.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use goblin::elf::Elf;
-use goblin::elf::program_header::PT_INTERP;
+use goblin::elf::dynamic::Dynamic;
+use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP};
+use goblin::elf::section_header::SHT_DYNSYM;
+use goblin::strtab::Strtab;
 
 mod check;
 mod description;
 mod disk;
 mod edits;
+mod faults;
 mod file;
 mod image;
 mod journal;
 mod note;
+mod parts;
+mod patch;
 mod place;
 mod renamed;
 mod room;
 mod search;
+mod section_table;
 mod state;
 mod strings;
 mod symbols;
 mod versions;
 
-pub use description::{Description, Section, Segment, Symbol, os_abi_name, os_abi_number};
-pub use disk::{FileError, edit_file, read_file, undo_file, write_file};
+pub use description::{Description, Section, Segment, Symbol, Tables, os_abi_name, os_abi_number};
+pub use disk::{FileError, each_file, edit_file, read_file, undo_file, write_file};
 pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
+pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
-pub use note::resolution_cache;
+pub use note::{resolution_cache, resolution_cache_of};
+pub use patch::{Patch, read_image};
 
 use file::File;
+use journal::Journal;
+use parts::Parts;
 use state::{State, Unseen};
 
 /// Why an ELF file could not be read or edited.
@@ -84,7 +97,13 @@ impl From<scroll::Error> for ElfError {
 /// An earlier edit is undone first, so that the result depends only on the pristine file and the state that
 /// is wanted now: what `edits` leaves open stays as it is in `bytes`.
 pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
-    let (now, pristine) = undone(bytes)?;
+    edit_parts(bytes, &Parts::whole(bytes.len()), edits)
+}
+
+/// Likewise with a file of which `parts` were read; the result is complete in these parts, and behind the end
+/// of the pristine bytes.
+fn edit_parts(bytes: &[u8], parts: &Parts, edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
+    let (now, pristine) = undone(bytes, parts)?;
     let mut wanted = now.clone();
     edits.apply(&mut wanted)?;
     let elf = parse(&pristine)?;
@@ -95,17 +114,17 @@ pub fn edit(bytes: &[u8], edits: &Edits) -> Result<Option<Vec<u8>>, ElfError> {
         return Ok(None);
     }
     if now.search != wanted.search {
-        let crossed_out = edits.layout.cross_out.then(|| crossed_out(bytes, &pristine, &now, &wanted));
+        let crossed_out = wanted.unseen.like_patchelf.then(|| crossed_out(bytes, &pristine, &now, &wanted));
         wanted.unseen.crossed_out = crossed_out.transpose()?.flatten();
     }
-    let result = produce(&pristine, &elf, &wanted)?;
-    Ok((result != bytes).then_some(result))
+    let result = produce(&pristine, parts, &elf, &wanted)?;
+    Ok((!parts.equal(&result, bytes)).then_some(result))
 }
 
 /// The pristine bytes of a file that [`edit`] made; `bytes` themselves where it did not, or where somebody
 /// else changed them since.
 pub fn pristine(bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
-    Ok(undone(bytes)?.1)
+    Ok(undone(bytes, &Parts::whole(bytes.len()))?.1.into_owned())
 }
 
 /// Where the bytes of `PT_INTERP` lie in the file, padding included. They may be overwritten in place with
@@ -126,23 +145,44 @@ pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(goblin::elf::header::ELFMAG)
 }
 
+/// Reads a file as the dynamic linker and patchelf do together: a hash table without buckets, and a dynamic section
+/// without program header, are no reason to refuse it.
 fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
-    Ok(Elf::parse(bytes)?)
+    let mut elf = match Elf::parse(bytes) {
+        Err(goblin::error::Error::Malformed(what)) if what.contains("DT_GNU_HASH") => {
+            let elf = Elf::parse_with_opts(bytes, &goblin::options::ParseOptions::permissive())?;
+            // Without it, nobody would know how many symbols there are.
+            let symbols = elf.section_headers.iter().any(|section| section.sh_type == SHT_DYNSYM);
+            if symbols { elf } else { return Err(ElfError::Malformed(what)) }
+        }
+        elf => elf?,
+    };
+    let announced = elf.program_headers.iter().any(|segment| segment.p_type == PT_DYNAMIC && segment.p_filesz > 0);
+    if let (false, Some(segment)) = (announced, file::dynamic_segment(&elf)) {
+        let mut segments = elf.program_headers.clone();
+        segments.retain(|segment| segment.p_type != PT_DYNAMIC);
+        segments.push(segment);
+        elf.dynamic = Dynamic::parse(bytes, &segments, file::elf_context(&elf)?)?;
+        if let Some(dynamic) = &elf.dynamic {
+            elf.dynstrtab = Strtab::parse(bytes, dynamic.info.strtab, dynamic.info.strsz, 0)?;
+        }
+    }
+    Ok(elf)
 }
 
 /// The state of a file and its pristine bytes. A journal counts only if it explains every byte: otherwise
 /// another tool's changes would be lost.
-fn undone(bytes: &[u8]) -> Result<(State, Vec<u8>), ElfError> {
+fn undone<'a>(bytes: &'a [u8], parts: &Parts) -> Result<(State, Cow<'a, [u8]>), ElfError> {
     let elf = parse(bytes)?;
-    let Some((pristine, unseen)) = journal::undo(bytes) else {
-        return Ok((State::read(bytes, &elf, Unseen::default())?, bytes.to_vec()));
+    let Some((pristine, unseen)) = journal::undo(bytes, parts) else {
+        return Ok((State::read(bytes, &elf, Unseen::default())?, Cow::Borrowed(bytes)));
     };
     let state = State::read(bytes, &elf, unseen)?;
-    let explained = parse(&pristine).and_then(|elf| produce(&pristine, &elf, &state)).is_ok_and(|made| made == bytes);
-    if explained {
-        return Ok((state, pristine));
+    let made = parse(&pristine).and_then(|elf| produce(&pristine, parts, &elf, &state));
+    if made.is_ok_and(|made| parts.equal(&made, bytes)) {
+        return Ok((state, Cow::Owned(pristine)));
     }
-    Ok((State { unseen: Unseen::default(), ..state }, bytes.to_vec()))
+    Ok((State { unseen: Unseen::default(), ..state }, Cow::Borrowed(bytes)))
 }
 
 /// How much of an earlier search path stays behind: one that an edit put behind the other strings, until it is
@@ -158,16 +198,25 @@ fn crossed_out(bytes: &[u8], pristine: &[u8], now: &State, wanted: &State) -> Re
 }
 
 /// The pristine file in the wanted state.
-fn produce(pristine: &[u8], elf: &Elf<'_>, wanted: &State) -> Result<Vec<u8>, ElfError> {
+fn produce(pristine: &[u8], parts: &Parts, elf: &Elf<'_>, wanted: &State) -> Result<Vec<u8>, ElfError> {
     let now = State::read(pristine, elf, Unseen::default())?;
     if now.same(wanted) {
-        return Ok(pristine.to_vec());
+        return Ok(parts.copy(pristine, pristine.len()));
     }
-    let mut file = File::new(pristine, elf, &wanted.unseen)?;
+    let mut file = File::new(pristine, parts, elf, &wanted.unseen)?;
     file.change(elf, &now, wanted)?;
     let (mut made, moves) = file.write()?;
     check::check(pristine, elf, &made, wanted)?;
-    journal::append(pristine, &mut made, &moves, &wanted.unseen);
+    let journal = Journal { pristine, parts, moves: &moves, unseen: &wanted.unseen };
+    match made.len().cmp(&pristine.len()) {
+        // patchelf leaves the size of a file alone where it can.
+        Ordering::Equal if wanted.unseen.like_patchelf => {}
+        _ if wanted.unseen.like_patchelf && section_table::is_last(pristine) => {
+            section_table::put_last(&mut made, &journal)?;
+            check::check(pristine, elf, &made, wanted)?;
+        }
+        _ => journal.append(&mut made),
+    }
     Ok(made)
 }
 

@@ -50,6 +50,11 @@ pub fn resolution_cache<'a>(needed: impl Iterator<Item = &'a str>, search: &str)
     Some(text.into_bytes())
 }
 
+/// The descriptor of the note that a file has.
+pub fn resolution_cache_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    read(bytes, &super::parse(bytes).ok()?)
+}
+
 /// The descriptor of the note of a file, or what is in its place.
 pub(super) fn read(bytes: &[u8], elf: &Elf<'_>) -> Option<Vec<u8>> {
     let section = section(elf).filter(|section| section.sh_size > 0)?;

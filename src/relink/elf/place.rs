@@ -78,6 +78,9 @@ impl File {
         for item in items {
             offset = self.put(item, &place, offset)?;
         }
+        if !self.ctx.is_big() && place.address(offset) > u64::from(u32::MAX) {
+            return Err(ElfError::Unsupported("its addresses reach the end of memory"));
+        }
         self.bytes.resize(super::file::to_usize(offset)?, 0);
         if let Some(last) = grows {
             let segment = &mut self.segments[last];

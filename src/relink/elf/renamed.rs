@@ -1,26 +1,21 @@
 //! Reads a file with renamed symbols again: every symbol is there once, is found by its new name, and is what
 //! relocations mean.
 
-use std::collections::BTreeMap;
-
 use goblin::elf::{Elf, Sym, reloc::Reloc};
 use scroll::Pread as _;
 
 use super::ElfError;
 use super::file::elf_context;
-use super::symbols::{WIDE_HASH, gnu_hash, sysv_hash};
+use super::state::Unseen;
+use super::symbols::{GLOBAL, WIDE_HASH, gnu_hash, sysv_hash};
 
 /// Compares `old` with `new`, whose bytes are `made`.
-pub(super) fn check(
-    old: &Elf<'_>,
-    made: &[u8],
-    new: &Elf<'_>,
-    renamed: &BTreeMap<String, String>,
-) -> Result<(), ElfError> {
+pub(super) fn check(old: &Elf<'_>, made: &[u8], new: &Elf<'_>, wanted: &Unseen) -> Result<(), ElfError> {
     let wrong = |what: &str| Err(ElfError::Check(what.to_owned()));
-    let now = |name: &str| renamed.get(name).map_or(name, String::as_str).to_owned();
+    let now = |name: &str| wanted.renamed.get(name).map_or(name, String::as_str).to_owned();
     let same = |name: &str| name.to_owned();
-    if listed(old, now) != listed(new, same) {
+    let plain = |name: &str| wanted.unversioned.contains(name);
+    if listed(old, now, plain) != listed(new, same, |_| false) {
         return wrong("symbols are not the old ones with new names");
     }
     if !relocations(old, now).eq(relocations(new, same)) {
@@ -32,12 +27,17 @@ pub(super) fn check(
     Ok(())
 }
 
-/// All symbols with what they are, sorted.
-fn listed(elf: &Elf<'_>, now: impl Fn(&str) -> String) -> Vec<(String, Option<u16>, u8, u8, usize, u64)> {
+/// All symbols with what they are, sorted; those that are `plain` without their version.
+fn listed(
+    elf: &Elf<'_>,
+    now: impl Fn(&str) -> String,
+    plain: impl Fn(&str) -> bool,
+) -> Vec<(String, Option<u16>, u8, u8, usize, u64)> {
     let version = |index| elf.versym.as_ref().and_then(|versions| versions.get_at(index)).map(|version| version.vs_val);
     let symbol = |(index, symbol): (usize, Sym)| {
-        let name = now(elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default());
-        (name, version(index), symbol.st_info, symbol.st_other, symbol.st_shndx, symbol.st_size)
+        let name = elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default();
+        let version = version(index).map(|version| if plain(name) { GLOBAL } else { version });
+        (now(name), version, symbol.st_info, symbol.st_other, symbol.st_shndx, symbol.st_size)
     };
     let mut all: Vec<_> = elf.dynsyms.iter().enumerate().map(symbol).collect();
     all.sort();

@@ -95,7 +95,7 @@ impl File {
             if section_end <= start || section.sh_offset >= end || self.vacates(section) {
                 continue;
             }
-            if section.sh_offset < old_end || !is_movable(section) {
+            if section.sh_offset < old_end || !(is_movable(section) || self.is_interpreter(section)) {
                 return None;
             }
             moved.push(section.sh_offset..section_end);
@@ -110,6 +110,12 @@ impl File {
         }
         let moved = self.whole_notes(moved);
         self.nothing_is_cut(&moved, old_end..end).then_some(moved)
+    }
+
+    /// Found through a program header only: it may move, though it does not change.
+    fn is_interpreter(&self, section: &SectionHeader) -> bool {
+        let mut segments = self.segments.iter().filter(|segment| segment.p_type == PT_INTERP);
+        segments.any(|segment| is_interpreter(section, segment.p_offset, segment.p_filesz))
     }
 
     /// The bytes up to `end` are mapped together with the table, or nothing else is where they would be.

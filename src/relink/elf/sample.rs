@@ -2,22 +2,23 @@
 
 use goblin::container::{Container, Ctx};
 use goblin::elf::dynamic::{
-    DT_HASH, DT_NEEDED, DT_NULL, DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM,
-    DT_VERNEED, DT_VERNEEDNUM, Dyn,
+    DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RELA, DT_RELAENT, DT_RELASZ, DT_SONAME, DT_STRSZ, DT_STRTAB,
+    DT_SYMENT, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM, DT_VERSYM, Dyn,
 };
 use goblin::elf::header::{EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ET_DYN};
 use goblin::elf::program_header::{
     PF_R, PF_W, PT_DYNAMIC, PT_GNU_PROPERTY, PT_INTERP, PT_LOAD, PT_NOTE, PT_PHDR, ProgramHeader,
 };
 use goblin::elf::section_header::{
-    SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_HASH, SHT_NOTE, SHT_PROGBITS,
-    SHT_STRTAB, SectionHeader,
+    SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM,
+    SHT_HASH, SHT_NOTE, SHT_PROGBITS, SHT_RELA, SHT_STRTAB, SectionHeader,
 };
 use goblin::elf::{Header, Sym};
 use scroll::ctx::SizeWith as _;
 use scroll::{Endian, Pwrite as _};
 
 use super::SearchTag;
+use super::symbols::gnu_hash;
 
 /// What a made file is like.
 #[derive(Clone, Debug)]
@@ -51,6 +52,12 @@ pub(crate) struct Sample {
     pub(crate) dlopen: Option<&'static str>,
     /// A version that it defines.
     pub(crate) defines: Option<String>,
+    /// Further symbols that it defines, each with a version and a relocation of its own.
+    pub(crate) symbols: Vec<String>,
+    /// Whether a GNU hash table finds the symbols too.
+    pub(crate) gnu_hash: bool,
+    /// `e_machine`.
+    pub(crate) machine: u16,
 }
 
 impl Default for Sample {
@@ -73,6 +80,9 @@ impl Default for Sample {
             needs: None,
             dlopen: None,
             defines: None,
+            symbols: Vec::new(),
+            gnu_hash: false,
+            machine: 62,
         }
     }
 }
@@ -112,6 +122,9 @@ impl Sample {
             Some((tag, text)) => (string("symbol"), Some((tag, string(text)))),
             None => (string("symbol"), None),
         };
+        let (gnu, order) = gnu_hash_table(&self.symbols, ctx);
+        let symbols_in_order: Vec<&String> = order.iter().map(|&index| &self.symbols[index]).collect();
+        let further: Vec<u64> = symbols_in_order.iter().map(|name| string(name)).collect();
         let needs = self.needs.as_ref().map(|(library, version)| (string(library), string(version)));
         let defines = self.defines.as_ref().map(|version| string(version));
 
@@ -134,13 +147,19 @@ impl Sample {
         let note: Vec<u8> = note.iter().flat_map(|word| maker.word(*word)).collect();
         let note_at = maker.section(".note", SHT_NOTE, &note, 0);
         maker.align(8);
-        let hash: Vec<u8> = [1_u32, 2, 1, 0, 0].iter().flat_map(|word| maker.word(*word)).collect();
+        let total = 2 + further.len() as u32;
+        let chains = (2..total).chain([0]);
+        let hash: Vec<u8> = [1_u32, total, 1, 0].into_iter().chain(chains).flat_map(|word| maker.word(word)).collect();
         let hash_at = maker.section(".hash", SHT_HASH, &hash, 0);
         maker.align(8);
-        let mut symbols = vec![0; 2 * Sym::size_with(&ctx)];
+        let mut symbols = vec![0; total as usize * Sym::size_with(&ctx)];
         let exported =
             Sym { st_name: symbol as usize, st_info: 0x10, st_other: 0, st_shndx: 0, st_value: 0, st_size: 0 };
         symbols.pwrite_with(exported, Sym::size_with(&ctx), ctx).unwrap();
+        for (index, &name) in further.iter().enumerate() {
+            let defined = Sym { st_name: name as usize, st_info: 0x12, st_shndx: 1, st_value: 64, ..exported };
+            symbols.pwrite_with(defined, (2 + index) * Sym::size_with(&ctx), ctx).unwrap();
+        }
         let symbols_at = maker.section(".dynsym", SHT_DYNSYM, &symbols, Sym::size_with(&ctx) as u64);
         let strings_at = maker.section(".dynstr", SHT_STRTAB, &strings, 0);
         maker.align(8);
@@ -168,6 +187,25 @@ impl Sample {
             let section = maker.sections.last_mut().unwrap();
             (section.sh_link, section.sh_info) = (strings_index, 1);
         }
+        let mut tables = Vec::new();
+        if !further.is_empty() {
+            maker.align(8);
+            let versions: Vec<u8> =
+                (0..total).flat_map(|number| maker.half(if number < 2 { 1 } else { number })).collect();
+            let entries: Vec<u8> =
+                (2..total).flat_map(|number| maker.relocation(u64::from(number) * 8, number)).collect();
+            tables.push((DT_VERSYM, maker.section(".versym", SHT_GNU_VERSYM, &versions, 2)));
+            maker.align(8);
+            let size = entries.len() as u64;
+            let (tag, tag_size, tag_entry) = (DT_RELA, DT_RELASZ, DT_RELAENT);
+            tables.push((tag, maker.section(".rela.dyn", SHT_RELA, &entries, size / (u64::from(total) - 2))));
+            maker.sections.last_mut().unwrap().sh_link = strings_index - 1;
+            tables.extend([(tag_size, size), (tag_entry, size / (u64::from(total) - 2))]);
+        }
+        if self.gnu_hash {
+            maker.align(8);
+            tables.push((DT_GNU_HASH, maker.section(".gnu.hash", SHT_GNU_HASH, &gnu, 0)));
+        }
         maker.section(".rodata", SHT_PROGBITS, &self.constants, 0);
         if let Some(json) = self.dlopen {
             maker.align(4);
@@ -194,6 +232,7 @@ impl Sample {
         ]);
         entries.extend(needs_at.iter().flat_map(|&at| [(DT_VERNEED, at), (DT_VERNEEDNUM, 1)]));
         entries.extend(defines_at.iter().flat_map(|&at| [(DT_VERDEF, at), (DT_VERDEFNUM, 1)]));
+        entries.extend(tables);
         entries.resize(entries.len() + 1 + self.spare, (DT_NULL, 0));
         let mut dynamic = vec![0; entries.len() * Dyn::size_with(&ctx)];
         for (index, (d_tag, d_val)) in entries.into_iter().enumerate() {
@@ -226,6 +265,34 @@ impl Sample {
     }
 }
 
+/// A table that finds all symbols but the first two, and the order that it wants them in.
+fn gnu_hash_table(names: &[String], ctx: Ctx) -> (Vec<u8>, Vec<usize>) {
+    const BUCKETS: u32 = 3;
+    let mut order: Vec<(u32, usize)> =
+        names.iter().enumerate().map(|(index, name)| (gnu_hash(name.as_bytes()), index)).collect();
+    order.sort_by_key(|(hash, index)| (hash % BUCKETS, *index));
+    let width = if ctx.is_big() { 8 } else { 4 };
+    let mut filter = vec![0; width];
+    let mut buckets = [0_u32; BUCKETS as usize];
+    let mut chains: Vec<u32> = Vec::new();
+    for (position, (hash, _)) in order.iter().enumerate() {
+        let bits = u32::try_from(width * 8).unwrap();
+        for bit in [hash % bits, (hash >> 5) % bits] {
+            let byte = usize::try_from(bit / 8).unwrap();
+            filter[if ctx.le == Endian::Little { byte } else { width - 1 - byte }] |= 1 << (bit % 8);
+        }
+        let bucket = &mut buckets[usize::try_from(hash % BUCKETS).unwrap()];
+        *bucket = if *bucket == 0 { u32::try_from(position + 2).unwrap() } else { *bucket };
+        let last = order.get(position + 1).is_none_or(|(next, _)| next % BUCKETS != hash % BUCKETS);
+        chains.push(hash & !1 | u32::from(last));
+    }
+    let word = |word: u32| if ctx.le == Endian::Little { word.to_le_bytes() } else { word.to_be_bytes() };
+    let mut table: Vec<u8> = [BUCKETS, 2, 1, 5].into_iter().flat_map(word).collect();
+    table.extend(filter);
+    table.extend(buckets.into_iter().chain(chains).flat_map(word));
+    (table, order.into_iter().map(|(_, index)| index).collect())
+}
+
 fn part(p_type: u32, at: u64, size: u64) -> ProgramHeader {
     ProgramHeader {
         p_type,
@@ -251,6 +318,27 @@ impl Maker {
 
     fn word(&self, word: u32) -> [u8; 4] {
         if self.ctx.le == Endian::Little { word.to_le_bytes() } else { word.to_be_bytes() }
+    }
+
+    fn half(&self, number: u32) -> [u8; 2] {
+        let half = u16::try_from(number).unwrap();
+        if self.ctx.le == Endian::Little { half.to_le_bytes() } else { half.to_be_bytes() }
+    }
+
+    /// A relocation with addend.
+    fn relocation(&self, at: u64, symbol: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 24];
+        let size = if self.ctx.is_big() {
+            bytes.pwrite_with(at, 0, self.ctx.le).unwrap();
+            bytes.pwrite_with(u64::from(symbol) << 32 | 6, 8, self.ctx.le).unwrap();
+            24
+        } else {
+            bytes.pwrite_with(u32::try_from(at).unwrap(), 0, self.ctx.le).unwrap();
+            bytes.pwrite_with(symbol << 8 | 6, 4, self.ctx.le).unwrap();
+            12
+        };
+        bytes.truncate(size);
+        bytes
     }
 
     /// A word, or two half words of which the first is the lower half of the number.
@@ -298,7 +386,7 @@ impl Maker {
         header.e_ident[EI_VERSION] = 1;
         header.e_type = ET_DYN;
         header.e_version = 1;
-        header.e_machine = 62;
+        header.e_machine = sample.machine;
         header.e_phoff = Header::size(ctx) as u64;
         header.e_phentsize = ProgramHeader::size_with(&ctx) as u16;
         header.e_phnum = segments.len() as u16;

@@ -66,6 +66,9 @@ pub(super) struct Unseen {
     /// Whether vacated places are cleared.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) clear_old: bool,
+    /// Whether the file is laid out as patchelf would.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) like_patchelf: bool,
     /// Length of a search path of an earlier edit that stays behind, crossed out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) crossed_out: Option<usize>,

@@ -26,7 +26,7 @@ const DT_MIPS_XHASH: u64 = 0x7000_0036;
 /// Machines whose System V hash table has words of eight bytes in 64-bit files.
 pub(super) const WIDE_HASH: [u16; 2] = [EM_ALPHA, EM_S390];
 /// `VER_NDX_GLOBAL`: no version.
-const GLOBAL: u16 = 1;
+pub(super) const GLOBAL: u16 = 1;
 
 /// Leaves out names that no dynamic symbol has.
 pub(super) fn forget_absent(elf: &Elf<'_>, unseen: &mut Unseen) {

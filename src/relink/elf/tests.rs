@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::sample::Sample;
 use super::*;
 
+mod operations;
+
 fn runpath(text: &str) -> Edits {
     Edits { search: Some(Some(SearchPath { tag: SearchTag::Runpath, text: text.to_owned() })), ..Edits::default() }
 }
