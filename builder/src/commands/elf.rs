@@ -173,7 +173,7 @@ impl SetArgs {
         let bytes = elf::read_file(path)?;
         let before = Description::read(&bytes).map_err(elf)?;
         let mut edits = edits.clone();
-        edits.search = self.search(&bytes, &before).or(edits.search);
+        self.set_search(&mut edits, &bytes, &before);
         let edited = elf::edit(&bytes, &edits).map_err(elf)?;
         let after = edited.as_deref().map(Description::read).transpose().map_err(elf)?;
         if !self.dry_run {
@@ -214,16 +214,16 @@ impl SetArgs {
         })
     }
 
-    /// A search path that depends on the one that is there.
-    fn search(&self, bytes: &[u8], found: &Description) -> Option<Option<SearchPath>> {
+    /// Asks for a search path that depends on the one that is there.
+    fn set_search(&self, edits: &mut Edits, bytes: &[u8], found: &Description) {
         let tag = if found.search_tag == Some("RPATH") { SearchTag::Rpath } else { SearchTag::Runpath };
         let now = found.search_path.clone().map(|text| SearchPath { tag, text });
         if let Some(folders) = &self.add_runpath {
-            return Some(Some(now.unwrap_or(SearchPath { tag, text: String::new() }).with(folders)));
+            edits.search = Some(Some(now.unwrap_or(SearchPath { tag, text: String::new() }).with(folders)));
+        } else if let (true, Some(now), Some(machine)) = (self.shrink_runpath, now, Description::machine(bytes)) {
+            let shrunk = now.shrunk(&found.needed, machine, &self.allow);
+            edits.search = Some(Some(shrunk).filter(|search| !search.text.is_empty()));
         }
-        let machine = Description::machine(bytes).filter(|_| self.shrink_runpath)?;
-        let shrunk = now?.shrunk(&found.needed, machine, &self.allow);
-        Some(Some(shrunk).filter(|search| !search.text.is_empty()))
     }
 }
 
