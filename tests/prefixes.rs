@@ -66,9 +66,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let output = std::process::Command::new("/usr/bin/python3")
-            .args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]);
-        let output = { output }.output().unwrap();
+        let mut ask = std::process::Command::new("/usr/bin/python3");
+        let output = ask.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output().unwrap();
         let bench = Self {
             folder: TempDir::new().unwrap(),
             python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
