@@ -1,4 +1,4 @@
-//! `--inputs-from`: compiling against folders that are split as distributions split them. Python and gcc are this
+//! `--inputs`: compiling against folders that are split as distributions split them. Python and gcc are this
 //! machine's, seen through a prefix of links; the libraries are made here.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and may look around")]
@@ -66,8 +66,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+<<<<<<< HEAD
         let mut ask = std::process::Command::new("/usr/bin/python3");
         let output = ask.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output().unwrap();
+=======
+        let mut python = std::process::Command::new("/usr/bin/python3");
+        let output = python.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output().unwrap();
+>>>>>>> main
         let bench = Self {
             folder: TempDir::new().unwrap(),
             python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
@@ -154,7 +159,7 @@ impl Bench {
         let mut command = Command::cargo_bin("akb").unwrap();
         command.arg("wheel").arg(self.path("probe")).args(["--python", &self.python, "--offline"]);
         for prefix in prefixes {
-            command.arg("--inputs-from").arg(self.path(prefix));
+            command.arg("--inputs").arg(self.path(prefix));
         }
         for shown in ["/usr", "/lib", "/lib64"].map(PathBuf::from).iter().chain([&self.path("bar")]) {
             if shown.is_dir() {

@@ -78,6 +78,11 @@ impl View {
         let (Self::Bind { at, .. } | Self::Link { at, .. }) = self;
         at
     }
+
+    /// Where on this machine `path` of a sandbox with this view lies; see [`Inputs::locate`].
+    pub fn locate(view: &[Self], path: &std::path::Path) -> Option<PathBuf> {
+        locate::locate(view, path)
+    }
 }
 
 impl Inputs {

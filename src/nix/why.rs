@@ -336,8 +336,27 @@ mod tests {
         let fixture = fixture();
         let closure = closure(&path('1', "app"), &fixture.store, NonZeroUsize::MIN).unwrap();
         let data = closure.find("data", &fixture.store).unwrap().unwrap();
-        insta::assert_snapshot!(closure.explain(data, &fixture.store), @"");
-        insta::assert_snapshot!(closure.table(&fixture.store), @"");
+        insta::assert_snapshot!(closure.explain(data, &fixture.store), @r"
+        /nix/store/11111111111111111111111111111111-app
+          → /nix/store/33333333333333333333333333333333-lib
+              bin/run  line 2 at 73  `use /nix/store/33333333333333333333333333333333-lib`
+            → /nix/store/44444444444444444444444444444444-data
+                b  link target at 11  `/nix/store/44444444444444444444444444444444-data/x`
+        to cut it:
+          make the link relative, or remove it
+          overwrite it: akb references --replace
+        ");
+        let table = closure.table(&fixture.store);
+        let rows: Vec<&str> = table.lines().map(str::trim_start).collect();
+        let row = |size: u64, path: StorePath, keepers: &str| format!("{size}  /nix/store/{path}  {keepers}");
+        let expected = [
+            row(162, path('1', "app"), "the result"),
+            row(36, path('2', "tool"), "kept by app"),
+            row(4, path('3', "lib"), "kept by app, tool"),
+            row(4, path('4', "data"), "kept by lib"),
+            "206  4 paths".to_owned(),
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]

@@ -114,18 +114,10 @@ fn finish(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
-    let recipe = &locked.project.recipe;
     let changed = staged(reporter, Stage::Relink, None, || {
-        let dlopen = dlopen(locked);
-        let site = layout.site_packages();
-        let job = relink::Job {
-            tree,
-            prefix: Path::new(PREFIX),
-            site: Path::new(&site),
-            inputs,
-            dlopen: &dlopen,
-            ignore: &recipe.relink.ignore,
-        };
+        let rules = relink::Rules::of(&locked.project.recipe);
+        let supply = relink::Supply::of(inputs);
+        let job = relink::Job { tree, prefix: Path::new(PREFIX), supply, rules: &rules, in_place: true };
         let report = relink::relink(&job, jobs, reporter)?;
         let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
         let copied = match inputs.runtime {
@@ -176,14 +168,4 @@ fn follow(
     let matches: u64 = plan.report.rules.iter().map(|rule| rule.matches).sum();
     let summary = format!("{} rules, {matches} matches, {} files", plan.report.rules.len(), changed.len());
     Ok((changed, summary))
-}
-
-/// Sonames that packages open by name, by package.
-fn dlopen(locked: &Locked) -> BTreeMap<String, Vec<String>> {
-    let packages = &locked.project.recipe.package;
-    packages
-        .iter()
-        .filter(|(_, recipe)| !recipe.dlopen.is_empty())
-        .map(|(name, recipe)| (name.clone(), recipe.dlopen.clone()))
-        .collect()
 }

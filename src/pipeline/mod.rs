@@ -15,6 +15,7 @@ use crate::net::Net;
 use crate::place::{self, Identity, Receipt};
 use crate::plan::{Plan, Selection};
 use crate::recipe::{Provider, Recipe};
+use crate::relink::Rules;
 use crate::report::{Event, Reporter, Stage};
 use crate::request::{PythonVersion, Settings};
 
@@ -162,7 +163,7 @@ fn put(
         nar_size: identity.nar_size,
         inputs: inputs.to_owned(),
         skip_import: skip_import(&locked.project.recipe),
-        ignore_missing: locked.project.recipe.relink.ignore.clone(),
+        rules: Rules::of(&locked.project.recipe),
         outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::nar;
+use crate::relink::Rules;
 use crate::tree::{self, Kind, Node, TreeError};
 
 mod spots;
@@ -60,8 +61,9 @@ pub struct Receipt {
     pub inputs: String,
     /// Modules that are not imported by `verify`, each with the reason.
     pub skip_import: BTreeMap<String, String>,
-    /// Sonames that may be missing.
-    pub ignore_missing: Vec<String>,
+    /// By which rules the tree was relinked.
+    #[serde(default)]
+    pub rules: Rules,
     /// Folders outside of the tree that it may refer to; none for a tree that brings everything along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<PathBuf>,

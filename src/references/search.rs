@@ -1,8 +1,7 @@
 //! Finds needles in bytes.
 //!
 //! Strings are found by their first bytes with vector instructions (`memchr`, `aho-corasick`). Words of a known length
-//! and alphabet are found as Nix and Boyer-Moore do it: the last byte of the window is looked at first, and one that is
-//! not in the alphabet lets the whole window be skipped; so most bytes are never looked at. Both look for UTF-16 too,
+//! and alphabet are found by runs of the alphabet, of which there are few as long as a word. Both look for UTF-16 too,
 //! which for these needles is every second byte zero.
 
 use std::collections::BTreeMap;
@@ -127,12 +126,12 @@ impl<'a> Matcher<'a> {
         }
         for (list, (words, filter)) in self.needles.words.iter().zip(&self.filters).enumerate() {
             if !words.list().is_empty() {
-                for (from, stride) in [(0, 1), (0, 2), (1, 2)] {
-                    find_words(bytes, from, stride, words, filter, |at, index| {
-                        let end = at + (words.length() - 1) * stride + 1;
-                        hits.push(Hit { start: at, end, which: Which::Word(list, index), wide: stride == 2 });
-                    });
-                }
+                let mut hit = |start: usize, index: usize, wide: bool| {
+                    let size = if wide { 2 * words.length() - 1 } else { words.length() };
+                    hits.push(Hit { start, end: start + size, which: Which::Word(list, index), wide });
+                };
+                find_words(bytes, words, filter, |at, index| hit(at, index, false));
+                find_wide_words(bytes, words, filter, |at, index| hit(at, index, true));
             }
         }
         // The longer of two that begin at the same byte comes first.
@@ -235,67 +234,137 @@ fn widened(bytes: &[u8]) -> Vec<u8> {
     wide
 }
 
-/// Says of most words that they are none of a list.
-struct Filter(Vec<bool>);
+/// Says of most bytes that they are no word of a list.
+struct Filter {
+    starts: Vec<bool>,
+    ranges: Ranges,
+}
 
 impl Filter {
     fn new(words: &Words) -> Self {
-        let mut filter = vec![false; 1 << 16];
+        let mut starts = vec![false; 1 << 16];
         for (word, _) in words.list() {
-            filter[Self::key(word[0], word[1], word[2])] = true;
+            starts[Self::key(word)] = true;
         }
-        Self(filter)
+        Self { starts, ranges: Ranges::around(words.alphabet()) }
     }
 
     /// Letters and digits differ in their lower five bits and one more.
-    fn key(one: u8, two: u8, three: u8) -> usize {
-        (usize::from(one) << 10 ^ usize::from(two) << 5 ^ usize::from(three)) & 0xffff
+    fn key(word: &[u8]) -> usize {
+        (usize::from(word[0]) << 10 ^ usize::from(word[1]) << 5 ^ usize::from(word[2])) & 0xffff
+    }
+
+    /// Which word of the list it is.
+    #[inline]
+    fn find(&self, words: &Words, word: &[u8]) -> Option<usize> {
+        if !self.starts[Self::key(word)] {
+            return None;
+        }
+        words.list().binary_search_by(|(known, _)| known.as_slice().cmp(word)).ok()
     }
 }
 
-/// Finds words in the bytes `from`, `from + stride`, …; bytes between must be zero.
-fn find_words(
-    bytes: &[u8],
-    from: usize,
-    stride: usize,
-    words: &Words,
-    filter: &Filter,
-    mut found: impl FnMut(usize, usize),
-) {
-    let (length, alphabet) = (words.length(), words.alphabet());
-    let span = (length - 1) * stride + 1;
-    let mut at = from;
-    // How many characters at the window's start are known to be in the alphabet: no byte is looked at twice.
-    let mut known = 0;
-    let mut word = vec![0; length];
-    while at + span <= bytes.len() {
-        let window = &bytes[at..at + span];
-        if let Some(miss) = last_miss(window, stride, known, length, alphabet) {
-            // What only lacks a zero before it may be the first character of a word.
-            let skipped = if alphabet.has(window[miss * stride]) { miss } else { miss + 1 };
-            at += skipped * stride;
-            known = length - skipped;
-            continue;
+/// Two ranges of bytes that together hold an alphabet, and little else.
+#[derive(Clone, Copy)]
+struct Ranges {
+    low: (u8, u8),
+    high: (u8, u8),
+}
+
+impl Ranges {
+    /// Split where the alphabet has its widest gap.
+    fn around(alphabet: &Class) -> Self {
+        let members: Vec<u8> = (0..=u8::MAX).filter(|&byte| alphabet.has(byte)).collect();
+        let widest = (1..members.len()).max_by_key(|&at| members[at] - members[at - 1]).unwrap_or(0);
+        let span = |part: &[u8]| match (part.first(), part.last()) {
+            (Some(&first), Some(&last)) => (first, last - first),
+            _ => (0, 0),
+        };
+        let (low, high) = members.split_at(widest);
+        let high = span(high);
+        Self { low: if low.is_empty() { high } else { span(low) }, high }
+    }
+
+    #[inline]
+    fn may_hold(self, block: &[u8; BLOCK]) -> bool {
+        let mut all = true;
+        for &byte in block {
+            let low = byte.wrapping_sub(self.low.0) <= self.low.1;
+            let high = byte.wrapping_sub(self.high.0) <= self.high.1;
+            all &= low | high;
         }
-        if filter.0[Filter::key(window[0], window[stride], window[2 * stride])] {
-            word.iter_mut().zip(window.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
-            if let Ok(index) = words.list().binary_search_by(|(known, _)| known.as_slice().cmp(&word)) {
-                found(at, index);
+        all
+    }
+}
+
+/// Bytes of which all must be in the alphabet where a word of twice the length is.
+const BLOCK: usize = 16;
+
+/// Finds words: every run of the alphabet that is long enough has a block that is all in it. Blocks are compared with
+/// two ranges of bytes first, which the compiler makes vector instructions of.
+fn find_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
+    let (length, alphabet) = (words.length(), words.alphabet());
+    let mut done = 0;
+    let mut run = |at: usize, size: usize| {
+        if at < done || !bytes[at..at + size].iter().all(|&byte| alphabet.has(byte)) {
+            return;
+        }
+        let before = bytes[done..at].iter().rev().take_while(|&&byte| alphabet.has(byte)).count();
+        let after = bytes[at..].iter().take_while(|&&byte| alphabet.has(byte)).count();
+        done = at + after;
+        for (index, word) in bytes[at - before..done].windows(length).enumerate() {
+            if let Some(which) = filter.find(words, word) {
+                found(at - before + index, which);
             }
         }
-        at += stride;
-        known = length - 1;
+    };
+    if length < 2 * BLOCK {
+        return (0..bytes.len()).step_by(length).for_each(|at| run(at, 1));
+    }
+    for (index, block) in bytes.as_chunks::<BLOCK>().0.iter().enumerate() {
+        if filter.ranges.may_hold(block) {
+            run(index * BLOCK, BLOCK);
+        }
     }
 }
 
-/// The last character of a window that is not in the alphabet.
-#[inline]
-fn last_miss(window: &[u8], stride: usize, known: usize, length: usize, alphabet: &Class) -> Option<usize> {
-    let fits = |index: usize| {
-        let place = index * stride;
-        alphabet.has(window[place]) && (stride == 1 || index == 0 || window[place - 1] == 0)
-    };
-    (known..length).rev().find(|&index| !fits(index))
+/// Finds words in UTF-16. Of any two bytes inside of one, one is zero and the other in the alphabet; looking at two
+/// bytes out of each word's length meets every word.
+fn find_wide_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
+    let (length, alphabet) = (words.length(), words.alphabet());
+    let step = 2 * length - 2;
+    let mut done = 0;
+    let mut at = 0;
+    let mut word = vec![0; length];
+    while at + 1 < bytes.len() {
+        let first = match (bytes[at], bytes[at + 1]) {
+            (byte, 0) if alphabet.has(byte) => at,
+            (0, byte) if alphabet.has(byte) => at + 1,
+            _ => {
+                at += step;
+                continue;
+            }
+        };
+        // The run of characters around it, a zero between any two.
+        let is_next =
+            |place: usize| bytes.get(place - 1) == Some(&0) && bytes.get(place).is_some_and(|&byte| alphabet.has(byte));
+        let mut start = first;
+        while start >= done + 2 && bytes[start - 1] == 0 && alphabet.has(bytes[start - 2]) {
+            start -= 2;
+        }
+        let mut end = first;
+        while is_next(end + 2) {
+            end += 2;
+        }
+        for place in (start..=end).step_by(2).take_while(|place| place + 2 * (length - 1) <= end) {
+            word.iter_mut().zip(bytes[place..].iter().step_by(2)).for_each(|(to, from)| *to = *from);
+            if let Some(which) = filter.find(words, &word) {
+                found(place, which);
+            }
+        }
+        done = end.saturating_sub(1);
+        at = (at + step).max(end.saturating_sub(1));
+    }
 }
 
 #[cfg(test)]
@@ -383,6 +452,43 @@ mod tests {
                     }
                     if bytes[at..].starts_with(&widened(word)) {
                         expected.push((at, shown.clone(), true));
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+
+        /// The same for words that are long enough for vector instructions: some that are there, one that is not.
+        #[test]
+        fn long_words_are_found_wherever_they_are(
+            parts in proptest::collection::vec((0_usize..80, "[x\\x00]{1,3}", any::<u64>(), any::<bool>()), 1..6),
+            picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..4),
+        ) {
+            let mut bytes = Vec::new();
+            for (size, between, bits, is_wide) in parts {
+                let run: Vec<u8> = (0..size).map(|at| b"01"[usize::from(bits.rotate_left(at as u32 * 7) & 1 == 1)]).collect();
+                bytes.extend(if is_wide { widened(&run) } else { run });
+                bytes.extend(between.as_bytes());
+            }
+            let windows: Vec<Vec<u8>> = (0..bytes.len())
+                .flat_map(|at| [(at, 1), (at, 2)])
+                .map(|(at, stride)| bytes[at..].iter().copied().step_by(stride).take(32).collect())
+                .collect();
+            let mut list: Vec<(Vec<u8>, String)> = picks.iter().map(|pick| (pick.get(&windows).clone(), "w".to_owned())).collect();
+            list.retain(|(word, _)| word.len() == 32 && word.iter().all(|byte| b"01".contains(byte)));
+            let needles = Needles::default().words(Words::new(Class::of(b"01"), 32, list.clone()));
+            list.sort();
+            list.dedup();
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for (word, shown) in &list {
+                    for (all, is_wide) in [(word.clone(), false), (widened(word), true)] {
+                        if bytes[at..].starts_with(&all) {
+                            expected.push((at, shown.clone(), is_wide));
+                        }
                     }
                 }
             }

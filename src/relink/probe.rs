@@ -78,12 +78,17 @@ fn malformed(what: &str) -> ProbeError {
     ProbeError::Elf(ElfError::Malformed(what.to_owned()))
 }
 
-/// Reads a program or library of `size` bytes.
-pub(super) fn probe(file: &File, size: u64) -> Result<Probed, ProbeError> {
+/// Reads a program or library.
+pub(super) fn probe(file: &File) -> Result<Probed, ProbeError> {
     let mut magic = [0; 4];
-    if size < 52 || file.read_exact_at(&mut magic, 0).is_err() || !is_elf(&magic) {
+    match file.read_exact_at(&mut magic, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Probed::Other),
+        result => result?,
+    }
+    if !is_elf(&magic) {
         return Ok(Probed::Other);
     }
+    let size = file.metadata()?.len();
     let head = Window { file, size }.read(0, size.min(4096))?;
     let header = Elf::parse_header(&head)?;
     let system = header.e_ident[EI_OSABI];
@@ -381,7 +386,7 @@ mod tests {
     fn probed(bytes: &[u8]) -> Result<Probed, ProbeError> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        probe(&file, bytes.len() as u64)
+        probe(&file)
     }
 
     fn samples() -> Vec<Sample> {
@@ -416,7 +421,8 @@ mod tests {
     #[test]
     fn knows_what_is_never_loaded() {
         assert!(matches!(probed(b"#!/bin/sh, and more text so that it is as long as a header"), Ok(Probed::Other)));
-        assert!(matches!(probed(b"\x7fELF"), Ok(Probed::Other)));
+        assert!(matches!(probed(b"\x7fE"), Ok(Probed::Other)));
+        assert!(matches!(probed(b"\x7fELF"), Err(ProbeError::Elf(_))));
         let mut object = Sample::default().make();
         object[16] = 1;
         assert!(matches!(probed(&object), Ok(Probed::Data)));

@@ -47,6 +47,9 @@ impl Change {
             for (index, section) in
                 source.sections.iter().enumerate().filter(|(_, section)| symbols::is_static(section))
             {
+                if symbols::is_loaded(source, index) {
+                    continue;
+                }
                 goes[index] = true;
                 let strings = usize::try_from(section.header.sh_link).unwrap_or(0);
                 if strings < goes.len() && strings > 0 && symbols::is_private(source, index, strings) {
@@ -175,8 +178,10 @@ impl Change {
             let at = usize::try_from(old).map_err(|_| "it has too many sections")?;
             self.moved.get(at).copied().flatten().ok_or_else(|| "a section that stays needs one that goes".to_owned())
         };
-        header.sh_link = renumber(header.sh_link)?;
-        let counts = [SHT_REL, SHT_RELA].contains(&header.sh_type) || header.sh_flags & u64::from(SHF_INFO_LINK) != 0;
+        // Those whose symbols go name none: others keep their table.
+        let is_relocation = [SHT_REL, SHT_RELA].contains(&header.sh_type);
+        header.sh_link = renumber(header.sh_link).or_else(|reason| if is_relocation { Ok(0) } else { Err(reason) })?;
+        let counts = is_relocation || header.sh_flags & u64::from(SHF_INFO_LINK) != 0;
         if counts {
             header.sh_info = renumber(header.sh_info)?;
         }

@@ -1,5 +1,7 @@
 //! Symbol tables, when sections go.
 
+use goblin::elf::header::EM_MIPS;
+use goblin::elf::reloc::Reloc;
 use goblin::elf::section_header::{SHN_LORESERVE, SHN_UNDEF, SHT_DYNSYM, SHT_REL, SHT_RELA, SHT_SYMTAB};
 use goblin::elf::sym::{STB_LOCAL, STT_FILE, STT_SECTION, Sym};
 use scroll::ctx::SizeWith as _;
@@ -39,11 +41,15 @@ pub(super) fn static_table(source: &Source<'_>, index: usize, moved: &[Option<u3
     let section = &source.sections[index];
     let mut symbols = read(source, section)?;
     let before = symbols.clone();
-    if !is_numbered(source, index, moved) {
+    let goes = |symbol: &Sym| home(symbol).is_some_and(|home| moved.get(home).copied().flatten().is_none());
+    if is_numbered(source, index, moved) {
+        // Its symbols must keep their numbers: those of sections that go are emptied.
+        let local = |symbol: &&mut Sym| goes(symbol) && symbol.st_bind() == STB_LOCAL;
+        symbols.iter_mut().filter(local).for_each(|symbol| *symbol = Sym::default());
+    } else {
         let mut first = true;
         symbols.retain(|symbol| {
-            let kept = home(symbol).is_none_or(|home| moved.get(home).copied().flatten().is_some());
-            std::mem::take(&mut first) || kept && ![STT_FILE, STT_SECTION].contains(&symbol.st_type())
+            std::mem::take(&mut first) || !goes(symbol) && ![STT_FILE, STT_SECTION].contains(&symbol.st_type())
         });
     }
     renumber(&mut symbols, moved, &section.name)?;
@@ -96,12 +102,26 @@ pub(super) fn dynamic_tables(source: &Source<'_>, moved: &[Option<u32>]) -> Resu
 
 /// Whether relocations that stay count the symbols of the table.
 fn is_numbered(source: &Source<'_>, index: usize, moved: &[Option<u32>]) -> bool {
-    let counts = |(at, section): (usize, &Section)| {
-        [SHT_REL, SHT_RELA].contains(&section.header.sh_type)
-            && usize::try_from(section.header.sh_link) == Ok(index)
-            && moved.get(at).copied().flatten().is_some()
-    };
-    source.sections.iter().enumerate().any(counts)
+    let stays = |at: usize| moved.get(at).copied().flatten().is_some();
+    source.sections.iter().enumerate().any(|(at, section)| stays(at) && counts(source, section, index))
+}
+
+/// Whether relocations that are loaded count the symbols of the table.
+pub(super) fn is_loaded(source: &Source<'_>, index: usize) -> bool {
+    source.sections.iter().any(|section| section.fixed && counts(source, section, index))
+}
+
+/// Whether a section has relocations that name symbols of the table. Statically linked programs have some that are said
+/// to, and name none.
+fn counts(source: &Source<'_>, section: &Section, table: usize) -> bool {
+    let is_relocation = [SHT_REL, SHT_RELA].contains(&section.header.sh_type);
+    if !is_relocation || usize::try_from(section.header.sh_link) != Ok(table) {
+        return false;
+    }
+    let context = (section.header.sh_type == SHT_RELA, source.ctx);
+    let size = Reloc::size_with(&context);
+    let names_none = |at| source.bytes.pread_with::<Reloc>(at, context).is_ok_and(|one| one.r_sym == 0);
+    source.elf.header.e_machine == EM_MIPS || !section.range.clone().step_by(size).all(names_none)
 }
 
 /// Whether the strings are of use to one symbol table only, and may move.

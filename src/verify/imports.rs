@@ -30,8 +30,10 @@ pub(super) fn check(
     let wanted: Vec<&String> = modules.iter().filter(|module| !receipt.skip_import.contains_key(*module)).collect();
     // Neighbours in the alphabet share dependencies, so long runs are imported once.
     let batch = wanted.len().div_ceil(jobs.get()).max(1);
-    let failed: Vec<BTreeMap<String, String>> =
-        wanted.par_chunks(batch).map(|names| attempt(site, names, &receipt.outside, reporter)).collect::<Result<_, _>>()?;
+    let failed: Vec<BTreeMap<String, String>> = wanted
+        .par_chunks(batch)
+        .map(|names| attempt(site, names, &receipt.outside, reporter))
+        .collect::<Result<_, _>>()?;
     report.findings.extend(failed.into_iter().flatten().map(|(module, error)| Finding {
         check: Check::Imports,
         subject: module,
