@@ -66,13 +66,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-<<<<<<< HEAD
-        let mut ask = std::process::Command::new("/usr/bin/python3");
-        let output = ask.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output().unwrap();
-=======
         let mut python = std::process::Command::new("/usr/bin/python3");
         let output = python.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output().unwrap();
->>>>>>> main
         let bench = Self {
             folder: TempDir::new().unwrap(),
             python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
