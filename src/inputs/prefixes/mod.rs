@@ -51,8 +51,8 @@ impl Prefix {
     ///
     /// # Errors
     /// Where it cannot be read, or has files that no archive can hold.
-    pub fn hashed(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
-        let path = path.into();
+    pub fn hashed(path: impl AsRef<Path>) -> Result<Self, PrefixError> {
+        let path = view::real(path.as_ref())?;
         let mut nodes = tree::walk(&path)?;
         nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hash = || -> io::Result<Sha256> {
@@ -110,7 +110,11 @@ pub fn inputs(prefixes: &[Prefix], wish: &Wish, reporter: &dyn Reporter) -> Resu
     let answer = probe::ask(&python, &view, toolchain::environment(&found), &request)?;
     let target = target(&python, wish.python, arch, &answer)?;
     let tools = match &plan {
-        Some(plan) => toolchain::conclude(plan, &found, &loader, &answer, wish.python, reporter)?,
+        Some(plan) => {
+            let shell = view::shell(&view);
+            toolchain::warn_of_unusual(&found, shell.as_deref(), reporter);
+            toolchain::conclude(plan, &found, &loader, &answer, wish.python, shell, reporter)?
+        }
         None => toolchain::Tools { libraries: toolchain::runtime(&found, &loader, &[]), ..Default::default() },
     };
     let building = building(&paths, &found);
