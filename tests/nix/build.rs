@@ -28,7 +28,7 @@ fn receipt(tree: &Path) -> String {
 
 /// Runs a tree's Python as a builder: the sandbox shows the tree's closure and nothing else. Nix tells a program its
 /// bare name alone, so that Python looks for itself in PATH.
-pub fn runs(nix: &Nix, tree: &str) {
+pub(crate) fn runs(nix: &Nix, tree: &str) {
     let expression = format!(
         "derivation {{ name = \"ran\"; system = builtins.currentSystem; \
          builder = builtins.storePath {tree} + \"/bin/python\"; PATH = \"{tree}/bin\"; args = [ \"-c\" \"{SCRIPT}\" ]; }}"
