@@ -35,9 +35,8 @@ def main():
     print(f"{len(files)} files, {size / 1e9:.2f} GB")
 
     def one_akb(jobs):
-        listed = options.work / "files"
-        listed.write_bytes(b"".join(bytes(file) + b"\0" for file in files))
-        beside.command([options.akb, "elf", "set", "--runpath", RUNPATH, "--jobs", str(jobs), "--files-from", listed])
+        for start in range(0, len(files), 5000):
+            beside.command([options.akb, "--jobs", str(jobs), "elf", "set", "--in-place", "--runpath", RUNPATH, *files[start : start + 5000]])
 
     def patchelfs():
         for file in files:

@@ -114,6 +114,17 @@ impl Cache {
         path.is_file().then_some(path)
     }
 
+    /// Takes a file that lies elsewhere, and stays there unchanged, by a link to it. The caller has hashed it.
+    pub fn link_file(&self, from: &Path, sha256: &Sha256) -> Result<PathBuf, CacheError> {
+        let path = self.file_path(sha256);
+        make_parent(&path)?;
+        match std::os::unix::fs::symlink(from, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result.at("write", &path)?,
+        }
+        Ok(path)
+    }
+
     /// An empty temporary file on the cache's file system, for [`Cache::insert_file`].
     pub fn temp_file(&self) -> Result<NamedTempFile, CacheError> {
         let folder = self.root.join("tmp");

@@ -16,6 +16,12 @@
 //!
 //! [install.winners]              # two packages ship this file: whose it is
 //! "docs/Makefile" = "pyrad"
+//!
+//! [[substitute]]                 # files that become something else; see [`crate::substitute`]
+//! package = "pysaml2"
+//! files = ["saml2/sigver.py"]
+//! replace = "/opt/local/bin"
+//! with = "/usr/bin"
 //! ```
 //!
 //! An unknown key is an error: a recipe that is ignored in part would build something else than it says.
@@ -34,8 +40,10 @@ use crate::request::PythonVersion;
 mod apply;
 mod check;
 pub(crate) mod nearest;
+mod substitute;
 
 pub use apply::{Applied, ApplyError, Pending};
+pub use substitute::{Decimal, Format, Key, Mode, Scalar, SubstituteRecipe, Unknown};
 
 /// Everything that a recipe can say. All of it is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +61,8 @@ pub struct Recipe {
     pub verify: VerifyRecipe,
     /// What relinking may pass over.
     pub relink: RelinkRecipe,
+    /// Files that become something else once the packages are installed.
+    pub substitute: Vec<SubstituteRecipe>,
 }
 
 /// `[project]`: what to build. A flag on the command line wins over it.
@@ -188,8 +198,16 @@ pub struct VerifyRecipe {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RelinkRecipe {
-    /// Sonames that are left unresolved, such as those of a driver that only the target machine has.
+    /// Libraries that may be missing and are never taken from the inputs, such as those of a driver that only the
+    /// target machine has: `SONAME` or `FILES:SONAME` with `*` and `?`, where FILES is a package, a file name or a
+    /// path.
     pub ignore: Vec<String>,
+    /// Libraries that are used where the inputs have them, and may be missing; written alike.
+    pub optional: Vec<String>,
+    /// Folders that end the search paths of files, by FILES.
+    pub runpath: BTreeMap<String, Vec<String>>,
+    /// Whether search paths name the folder of the C library even if the dynamic linker knows it.
+    pub keep_libc: bool,
 }
 
 /// A recipe that cannot be used.

@@ -22,6 +22,10 @@ pub enum Stage {
     Compile,
     /// Wheels to a site.
     Install,
+    /// Files that become what the recipe says.
+    Replace,
+    /// References to where things were built.
+    Strip,
     /// Interpreter, RUNPATH, runtime libraries.
     Relink,
     /// Bytecode, modes, times, hash.
@@ -43,6 +47,8 @@ impl Stage {
             Self::Unpack => "unpack",
             Self::Compile => "compile",
             Self::Install => "install",
+            Self::Replace => "replace",
+            Self::Strip => "strip",
             Self::Relink => "relink",
             Self::Finish => "finish",
             Self::Place => "place",

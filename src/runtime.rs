@@ -113,7 +113,7 @@ pub fn copy(inputs: &Inputs, tree: &Path) -> Result<Copied, RuntimeError> {
     Ok(copied)
 }
 
-fn is_left_out(path: &Path) -> bool {
+pub(crate) fn is_left_out(path: &Path) -> bool {
     let mut names = path.iter().map(|name| name.to_string_lossy());
     let first = names.next().unwrap_or_default();
     let second = names.next().unwrap_or_default();
@@ -162,6 +162,10 @@ mod tests {
             libraries: vec![],
             pkg_config: vec![],
             interpreter: "/usr/lib64/ld.so".into(),
+            runtime: crate::inputs::Runtime::Copied,
+            building: Vec::new(),
+            tools: std::collections::BTreeMap::new(),
+            env: std::collections::BTreeMap::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use akb::nix::Attributes;
 use akb::report::Reporter;
 use akb::request::Settings;
 
@@ -62,8 +63,26 @@ impl Context {
             },
             json: globals.json,
             quiet: globals.quiet,
-            renderer: Renderer::new(globals.json, globals.quiet, globals.verbose),
+            renderer: Renderer::new(
+                globals.json,
+                globals.quiet,
+                globals.verbose,
+                // A derivation's builder sees a pseudo-terminal, which is Nix's log.
+                env("NIX_BUILD_TOP").is_some(),
+            ),
         })
+    }
+
+    /// For a derivation: everything below its build folder, as many jobs as Nix grants.
+    pub(crate) fn for_nix(attributes: &Attributes<'_>, offline: bool) -> Self {
+        let settings = Settings {
+            jobs: attributes.cores(cpus()),
+            memory: available_memory(),
+            cache: attributes.top.join("akb-cache"),
+            offline,
+        };
+        let protocol = env("NIX_LOG_FD").is_some();
+        Self { settings, json: false, quiet: false, renderer: Renderer::nix(protocol) }
     }
 
     /// Where progress goes.
@@ -109,7 +128,7 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn env(name: &str) -> Option<String> {
+pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

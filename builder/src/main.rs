@@ -7,16 +7,26 @@ mod patchelf;
 mod render;
 mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use akb::nix::Attributes;
 use clap::Parser as _;
 
-fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.first().is_some_and(patchelf::is_meant) {
-        return patchelf::main(arguments);
+/// Without arguments, run by Nix, akb is a derivation's builder.
+fn meant(typed: Vec<OsString>) -> Vec<OsString> {
+    if typed.len() <= 1 && Attributes::are_there(&context::env) {
+        return vec!["akb".into(), "nix-build".into()];
     }
-    let arguments = commands::Cli::parse();
+    typed
+}
+
+fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    if typed.first().is_some_and(patchelf::is_meant) {
+        return patchelf::main(typed);
+    }
+    let arguments = commands::Cli::parse_from(meant(typed));
     let context = match context::Context::new(&arguments.globals) {
         Ok(context) => context,
         Err(failure) => {

@@ -6,6 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use akb::nix::Log;
 use akb::report::{Event, Reporter, Stage};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -25,6 +26,7 @@ enum Mode {
     Json,
     Plain,
     Bars(MultiProgressEq),
+    Nix(LogEq),
 }
 
 /// `MultiProgress` has no equality; two renderers never meet.
@@ -35,6 +37,15 @@ impl PartialEq for MultiProgressEq {
     }
 }
 impl Eq for MultiProgressEq {}
+
+/// Nor has the log of a Nix build.
+struct LogEq(Log);
+impl PartialEq for LogEq {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for LogEq {}
 
 #[derive(Default)]
 struct State {
@@ -49,8 +60,9 @@ struct Running {
 }
 
 impl Renderer {
-    pub(crate) fn new(json: bool, quiet: bool, verbose: u8) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+    /// `log`: what is written is kept, even if it looks like a terminal.
+    pub(crate) fn new(json: bool, quiet: bool, verbose: u8, log: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !log;
         let mode = match (json, quiet, terminal) {
             (true, ..) => Mode::Json,
             (_, true, _) => Mode::Quiet,
@@ -60,6 +72,12 @@ impl Renderer {
         };
         let colour = terminal && !matches!(mode, Mode::Json);
         Self { mode, verbose, colour, state: Mutex::default() }
+    }
+
+    /// For the log of a Nix build; `protocol` says whether Nix listens to more than lines.
+    pub(crate) fn nix(protocol: bool) -> Self {
+        let mode = Mode::Nix(LogEq(Log::new(Box::new(std::io::stderr()), protocol)));
+        Self { mode, verbose: 0, colour: false, state: Mutex::default() }
     }
 
     /// Runs `write` with the bars out of the way.
@@ -212,6 +230,7 @@ impl Reporter for Renderer {
                 }
             }
             Mode::Plain => self.plain(event),
+            Mode::Nix(log) => log.0.event(event),
             Mode::Bars(bars) => {
                 self.bars(&bars.0, event);
                 self.plain(event);

@@ -194,6 +194,10 @@ fn assemble(wish: &Wish, arch: Arch, facts: &Facts, compiler: Option<&Path>) -> 
         libraries,
         pkg_config: Vec::new(),
         interpreter,
+        runtime: super::Runtime::Copied,
+        building: Vec::new(),
+        tools: BTreeMap::new(),
+        env: BTreeMap::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Where Python, compilers and libraries come from, and how a sandbox sees them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::digest::Sha256;
@@ -8,6 +9,7 @@ use crate::request::Target;
 pub mod debian;
 pub mod hints;
 pub mod host;
+pub mod prefixes;
 
 /// Python, compilers and libraries, ready to use. A provider makes it; nobody else knows providers.
 #[derive(Clone, Debug)]
@@ -34,6 +36,24 @@ pub struct Inputs {
     pub pkg_config: Vec<PathBuf>,
     /// The program interpreter (ld.so) as the sandbox sees it.
     pub interpreter: PathBuf,
+    /// How a finished tree gets at Python and the libraries.
+    pub runtime: Runtime,
+    /// Folders of theirs that have headers, pkg-config files or a compiler: what nothing needs at run time unless it
+    /// is linked against a library in it. Sorted.
+    pub building: Vec<PathBuf>,
+    /// Scripts that builds find before all other programs: name and text.
+    pub tools: BTreeMap<String, String>,
+    /// Variables of builds beyond these lists. A recipe's flags are added to those that are flags.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a finished tree gets at its interpreter and libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// It has copies and refers to nothing outside.
+    Copied,
+    /// It refers to the inputs, which stay where they are: the paths that the sandbox sees are real.
+    Referenced,
 }
 
 /// One name in the sandbox's root.
@@ -60,6 +80,11 @@ impl View {
     pub fn at(&self) -> &std::path::Path {
         let (Self::Bind { at, .. } | Self::Link { at, .. }) = self;
         at
+    }
+
+    /// Where on this machine `path` of a sandbox with this view lies; see [`Inputs::locate`].
+    pub fn locate(view: &[Self], path: &std::path::Path) -> Option<PathBuf> {
+        locate::locate(view, path)
     }
 }
 

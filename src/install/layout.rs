@@ -18,7 +18,7 @@ impl Layout {
     pub const CANONICAL: &str = "/akb";
 
     /// Names that only akb itself may write, whole folders included.
-    pub(super) const RESERVED: [&str; 3] = ["runtime", "pyvenv.cfg", "akb-receipt.json"];
+    pub(super) const RESERVED: [&str; 4] = ["runtime", "pyvenv.cfg", "akb-receipt.json", "akb-spots"];
 
     /// The layout at the canonical prefix.
     pub fn canonical(python: PythonVersion) -> Self {
@@ -76,7 +76,7 @@ impl Layout {
     }
 
     /// The place that a `RECORD` in site-packages means by `path`. `None` where it leaves the tree.
-    pub(super) fn place_of(&self, path: &str) -> Option<String> {
+    pub(crate) fn place_of(&self, path: &str) -> Option<String> {
         let site = self.site_packages();
         let mut parts: Vec<&str> = site.split('/').collect();
         for part in path.split('/') {

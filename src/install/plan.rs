@@ -10,6 +10,7 @@ use super::layout::Layout;
 use super::record::{self, Row};
 use super::wheel::Wheel;
 use crate::digest::Sha256;
+use crate::request::PythonVersion;
 use crate::unpack::Entry;
 
 /// A site, ready to be written: every file and link by its path in the tree.
@@ -26,6 +27,33 @@ pub struct SitePlan {
     /// Remarks for `-v`.
     pub notes: Vec<String>,
 }
+
+impl SitePlan {
+    /// Makes the site a virtual environment (PEP 405) of the interpreter `python`, an absolute path outside.
+    pub fn refer_to(&mut self, python: &Path, version: PythonVersion) {
+        for target in self.links.values_mut() {
+            *target = python.to_string_lossy().into_owned();
+        }
+        let home = python.parent().unwrap_or(Path::new("/")).display();
+        let text = format!("home = {home}\ninclude-system-site-packages = false\nversion = {version}\n");
+        let placed = Placed {
+            package: "akb".to_owned(),
+            sha256: Sha256::of(text.as_bytes()),
+            size: text.len() as u64,
+            content: Content::Bytes(text.into_bytes()),
+            executable: false,
+        };
+        self.files.insert(PYVENV.to_owned(), placed);
+    }
+
+    /// Leaves the interpreter out: only what comes from wheels is written.
+    pub fn without_interpreter(&mut self) {
+        self.links.clear();
+        self.files.remove(PYVENV);
+    }
+}
+
+const PYVENV: &str = "pyvenv.cfg";
 
 /// One file of a site.
 #[derive(Clone, Debug)]

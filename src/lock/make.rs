@@ -20,7 +20,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
-pub use nar::fetch_hash;
+pub use nar::flat_hash;
 pub use pending::complete;
 
 /// What making a lock asks of sources.
@@ -165,7 +165,7 @@ impl Explain for MakeError {
     }
 }
 
-/// Makes the lock of a request. Its `fetch_hash` is `None`: [`fetch_hash`] gives it once the files are there.
+/// Makes the lock of a request. Its `fetch_hash` is `None`: [`flat_hash`] gives it once the files are there.
 ///
 /// # Errors
 /// The first package, by name, whose build requirements cannot be found.
@@ -190,6 +190,7 @@ pub fn make(
         source: request.source,
         target: request.plan.target.clone(),
         fetch_hash: None,
+        inputs_hash: None,
         packages: entries(packages),
         builds: entries(builds),
         inputs: request.inputs.clone(),

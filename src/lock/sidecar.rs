@@ -34,6 +34,9 @@ pub struct Sidecar {
     /// NAR hash of the fetch output, the folder of all [`Sidecar::files`] by name. `None` where git sources
     /// belong to it, which are no files; local sources are not fetched.
     pub fetch_hash: Option<Sha256>,
+    /// NAR hash of the folder of the pinned input packages' files, by base name. `None` without pins, and in locks
+    /// of an akb that did not write it.
+    pub inputs_hash: Option<Sha256>,
     /// What is installed, sorted by name.
     pub packages: Vec<Locked>,
     /// What only builds, sorted by name and version.

@@ -1,17 +1,21 @@
 //! Wheels and inputs become the canonical tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::{Locked, PipelineError, Tools, staged};
 use crate::bytecode;
-use crate::inputs::Inputs;
-use crate::install::{self, Layout, Wheel};
+use crate::inputs::{Inputs, Runtime};
+use crate::install::{self, Layout, SitePlan, Wheel};
 use crate::place::{self, Identity, PREFIX};
+use crate::references::{self, Literal, Needles, Policy};
 use crate::relink;
 use crate::report::Stage;
 use crate::runtime;
+use crate::substitute::{self, Rules};
 
 /// Makes the canonical tree in `tree`, which does not exist yet.
 pub(super) fn assemble(
@@ -19,44 +23,127 @@ pub(super) fn assemble(
     locked: &Locked,
     inputs: &Inputs,
     wheels: &[Wheel],
+    rules: &Rules,
+    bytecode: bool,
+    tools: &Tools<'_>,
+) -> Result<Identity, PipelineError> {
+    let layout = Layout::canonical(inputs.target.python);
+    install(tree, &layout, locked, wheels, rules, install::Files::Linked, tools, |plan| {
+        give_interpreter(tree, plan, inputs)
+    })?;
+    finish(tree, &layout, locked, inputs, bytecode, tools)
+}
+
+/// Makes a site in `tree`, which does not exist yet: what wheels bring, no interpreter, nothing relinked.
+pub(super) fn site(
+    tree: &Path,
+    locked: &Locked,
+    wheels: &[Wheel],
+    rules: &Rules,
+    tools: &Tools<'_>,
+) -> Result<(), PipelineError> {
+    let layout = Layout::canonical(locked.sidecar.target.python);
+    install(tree, &layout, locked, wheels, rules, install::Files::Copied, tools, |plan| {
+        plan.without_interpreter();
+        Ok(())
+    })
+}
+
+/// Makes the canonical tree of a site that was copied to `tree`.
+pub(super) fn complete(
+    tree: &Path,
+    locked: &Locked,
+    inputs: &Inputs,
+    bytecode: bool,
+    tools: &Tools<'_>,
+) -> Result<Identity, PipelineError> {
+    let layout = Layout::canonical(inputs.target.python);
+    let mut plan = install::plan(&[], &layout, &BTreeMap::new())?;
+    give_interpreter(tree, &mut plan, inputs)?;
+    install::write(&plan, tree, install::Files::Copied, tools.settings.jobs, tools.reporter)?;
+    finish(tree, &layout, locked, inputs, bytecode, tools)
+}
+
+/// Copies Python into the tree, or leads the tree to it.
+fn give_interpreter(tree: &Path, plan: &mut SitePlan, inputs: &Inputs) -> Result<(), PipelineError> {
+    match inputs.runtime {
+        Runtime::Copied => drop(runtime::copy(inputs, tree)?),
+        Runtime::Referenced => plan.refer_to(&inputs.python, inputs.target.python),
+    }
+    Ok(())
+}
+
+/// Writes the files of `wheels` to the new folder `tree`; `complete` says how it gets its interpreter.
+#[expect(clippy::too_many_arguments, reason = "all of it is the build's; nothing is grouped by nature")]
+fn install(
+    tree: &Path,
+    layout: &Layout,
+    locked: &Locked,
+    wheels: &[Wheel],
+    rules: &Rules,
+    files: install::Files,
+    tools: &Tools<'_>,
+    complete: impl FnOnce(&mut SitePlan) -> Result<(), PipelineError>,
+) -> Result<(), PipelineError> {
+    let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
+    fs::create_dir(tree).map_err(|source| PipelineError::Io { doing: "write", path: tree.to_owned(), source })?;
+    staged(reporter, Stage::Install, None, || {
+        let mut plan = install::plan(wheels, layout, &locked.project.recipe.install.winners)?;
+        complete(&mut plan)?;
+        install::write(&plan, tree, files, jobs, reporter)?;
+        Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
+    })?;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let changed = staged(reporter, Stage::Replace, None, || follow(tree, rules, layout, tools))?;
+    install::refresh_records(tree, layout, &recorded(changed), jobs)?;
+    Ok(())
+}
+
+/// Those of the changed files that a RECORD has.
+fn recorded(mut changed: BTreeSet<String>) -> BTreeSet<String> {
+    changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));
+    changed
+}
+
+/// Relinks an installed tree, compiles its bytecode, and says what it is.
+fn finish(
+    tree: &Path,
+    layout: &Layout,
+    locked: &Locked,
+    inputs: &Inputs,
     bytecode: bool,
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
-    let recipe = &locked.project.recipe;
-    let layout = Layout::canonical(inputs.target.python);
-    fs::create_dir(tree).map_err(|source| PipelineError::Io { doing: "write", path: tree.to_owned(), source })?;
-    staged(reporter, Stage::Install, None, || {
-        let plan = install::plan(wheels, &layout, &recipe.install.winners)?;
-        runtime::copy(inputs, tree)?;
-        install::write(&plan, tree, install::Files::Linked, jobs, reporter)?;
-        Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
-    })?;
-    let mut changed = staged(reporter, Stage::Relink, None, || {
-        let dlopen = dlopen(locked);
-        let site = layout.site_packages();
-        let job = relink::Job {
-            tree,
-            prefix: Path::new(PREFIX),
-            site: Path::new(&site),
-            inputs,
-            dlopen: &dlopen,
-            ignore: &recipe.relink.ignore,
-        };
+    let (changed, linked) = staged(reporter, Stage::Relink, None, || {
+        let rules = relink::Rules::of(&locked.project.recipe);
+        let supply = relink::Supply::of(inputs);
+        let job = relink::Job { tree, prefix: Path::new(PREFIX), supply, rules: &rules, in_place: true };
         let report = relink::relink(&job, jobs, reporter)?;
         let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
-        let summary = format!("{} ELF files, {} libraries of the inputs", report.files, report.copied.len());
-        Ok::<_, PipelineError>((changed, summary))
+        let copied = match inputs.runtime {
+            Runtime::Copied => format!(", {} libraries of the inputs", report.copied.len()),
+            Runtime::Referenced => String::new(),
+        };
+        let files = report.files;
+        Ok::<_, PipelineError>(((changed, report.linked), format!("{files} ELF files{copied}")))
     })?;
-    changed.retain(|path| path.starts_with("lib/") || path.starts_with("bin/"));
-    install::refresh_records(tree, &layout, &changed, jobs)?;
+    install::refresh_records(tree, layout, &recorded(changed), jobs)?;
+    if tools.given.unique {
+        forget_builds(tree, inputs, &linked, tools)?;
+    }
     staged(reporter, Stage::Finish, None, || {
         let mut summary = String::new();
         if bytecode {
             let python = bytecode::Sandboxed { inputs, tree };
-            let folders = [layout.site_packages(), layout.stdlib()];
-            let compiled = bytecode::compile(tree, &folders, &layout, jobs, &python, reporter)?;
-            install::record_bytecode(tree, &layout)?;
+            let mut folders = vec![layout.site_packages()];
+            if inputs.runtime == Runtime::Copied {
+                folders.push(layout.stdlib());
+            }
+            let compiled = bytecode::compile(tree, &folders, layout, jobs, &python, reporter)?;
+            install::record_bytecode(tree, layout)?;
             summary = format!("{} bytecode files, ", compiled.files);
         }
         let identity = place::identify(tree, Path::new(PREFIX))?;
@@ -65,12 +152,54 @@ pub(super) fn assemble(
     })
 }
 
-/// Sonames that packages open by name, by package.
-fn dlopen(locked: &Locked) -> BTreeMap<String, Vec<String>> {
-    let packages = &locked.project.recipe.package;
-    packages
-        .iter()
-        .filter(|(_, recipe)| !recipe.dlopen.is_empty())
-        .map(|(name, recipe)| (name.clone(), recipe.dlopen.clone()))
-        .collect()
+/// Overwrites the names of inputs that only builds need: compilers and headers are not to live as long as the tree.
+fn forget_builds(
+    tree: &Path,
+    inputs: &Inputs,
+    linked: &BTreeMap<PathBuf, relink::Linked>,
+    tools: &Tools<'_>,
+) -> Result<(), PipelineError> {
+    let libraries = linked.values().flat_map(|linked| &linked.needs).filter_map(|need| need.found.as_ref());
+    let used: BTreeSet<&PathBuf> = libraries.chain([&inputs.python, &inputs.interpreter]).collect();
+    let unused = inputs.building.iter().filter(|folder| !used.iter().any(|path| path.starts_with(folder)));
+    let needles = unused.fold(Needles::default(), |mut needles, folder| {
+        let bytes = folder.as_os_str().as_bytes().to_vec();
+        let name = folder.file_name().map_or(0, OsStr::len);
+        needles.literals.push(Literal { hidden: bytes.len() - name..bytes.len(), bytes });
+        needles
+    });
+    if needles.is_empty() {
+        return Ok(());
+    }
+    staged(tools.reporter, Stage::Strip, None, || {
+        let policy = Policy::default();
+        let replaced = references::replace(tree, &needles, &policy, tools.settings.jobs, tools.reporter)?;
+        let summary = format!("{} references to what only builds need", replaced.count);
+        Ok::<_, PipelineError>(((), summary))
+    })
+}
+
+/// Makes the files what the rules say. Gives those that changed, from the top of the tree.
+fn follow(
+    tree: &Path,
+    rules: &Rules,
+    layout: &Layout,
+    tools: &Tools<'_>,
+) -> Result<(BTreeSet<String>, String), PipelineError> {
+    // No path of the inputs: what a tree needs of them is copied, or found by relinking.
+    let named = BTreeMap::new();
+    let python = Some(layout.python);
+    let job = substitute::Job { tree, prefix: PREFIX, python, inputs: &named };
+    let plan = substitute::plan(rules, &job, tools.settings.jobs)?;
+    for warning in &plan.report.warnings {
+        tools.reporter.warn(warning.clone(), None);
+    }
+    for note in &plan.report.notes {
+        tools.reporter.note(note.clone());
+    }
+    plan.apply(tree)?;
+    let changed = plan.changed();
+    let matches: u64 = plan.report.rules.iter().map(|rule| rule.matches).sum();
+    let summary = format!("{} rules, {matches} matches, {} files", plan.report.rules.len(), changed.len());
+    Ok((changed, summary))
 }

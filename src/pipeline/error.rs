@@ -45,6 +45,12 @@ pub enum PipelineError {
     #[error(transparent)]
     Install(#[from] crate::install::InstallError),
     #[error(transparent)]
+    Substitute(#[from] crate::substitute::SubstituteError),
+    #[error(transparent)]
+    References(#[from] crate::references::ReferencesError),
+    #[error(transparent)]
+    Relocate(#[from] crate::inputs::debian::relocate::RelocateError),
+    #[error(transparent)]
     Runtime(#[from] crate::runtime::RuntimeError),
     #[error(transparent)]
     Relink(#[from] crate::relink::RelinkError),
@@ -84,6 +90,38 @@ pub enum PipelineError {
     NotLocked {
         /// The sidecar lock.
         path: PathBuf,
+    },
+    /// The lock pins no input packages.
+    #[error("`{}` pins no input packages", path.display())]
+    NoPins {
+        /// The sidecar lock.
+        path: PathBuf,
+    },
+    /// The inputs are not those that the wheels were chosen for.
+    #[error("{file} does not run on Python {} on {}, which is what the inputs ({inputs}) are", target.python, target.platform)]
+    OtherTarget {
+        /// The wheel.
+        file: String,
+        /// Description of the inputs.
+        inputs: String,
+        /// What they are.
+        target: crate::request::Target,
+    },
+    /// A wheel that was handed over is not the one that the lock wants.
+    #[error("the wheel in `{}` cannot be taken: {reason}", folder.display())]
+    OtherWheel {
+        /// Where it is.
+        folder: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// Nothing of this name is built.
+    #[error("akb.lock builds no {name}; it builds {}", builds.join(", "))]
+    NoSuchBuild {
+        /// What was asked for.
+        name: String,
+        /// What is built.
+        builds: Vec<String>,
     },
     /// A source differs from what the lock says of it.
     #[error("{name} at {revision} has the tree {found}; expected {expected}")]
@@ -125,6 +163,9 @@ macro_rules! delegate {
             Self::Host(error) => error.$method(),
             Self::Wheel(error) => error.$method(),
             Self::Install(error) => error.$method(),
+            Self::Substitute(error) => error.$method(),
+            Self::References(error) => error.$method(),
+            Self::Relocate(error) => error.$method(),
             Self::Runtime(error) => error.$method(),
             Self::Relink(error) => error.$method(),
             Self::Bytecode(error) => error.$method(),
@@ -147,7 +188,17 @@ impl Explain for PipelineError {
                     "look at the markers in uv.lock with `akb plan`, or select more with --extra, --group or --package"
                         .into()
                 ),
-                Self::NotLocked { .. } => Some("make it with `akb lock`, or build without --locked".into()),
+                Self::NotLocked { path } => Some(format!(
+                    "make it with `akb lock {}` and keep it beside uv.lock, or build without --locked",
+                    path.parent().unwrap_or(std::path::Path::new(".")).display()
+                )),
+                Self::OtherTarget { target, .. } => Some(format!(
+                    "lock for what the inputs are: akb lock --python {} (glibc of the inputs: {}), or give inputs with a newer C library",
+                    target.python.short(),
+                    target.platform
+                )),
+                Self::OtherWheel { .. } => Some("build it anew with the lock, recipe and akb of this build".into()),
+                Self::NoPins { .. } => Some("lock with --inputs debian, or give the build inputs of your own".into()),
                 Self::GitTree { .. } => Some("if the new content is meant, lock it again with `akb lock`".into()),
                 Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                     Some("free some room, then run the same command again".into())
@@ -166,8 +217,13 @@ impl Explain for PipelineError {
             self,
             exit_code,
             match self {
-                Self::NoPython | Self::Nothing { .. } | Self::NotLocked { .. } | Self::NoSource { .. } =>
-                    ExitCode::Usage,
+                Self::NoPython
+                | Self::Nothing { .. }
+                | Self::NotLocked { .. }
+                | Self::NoPins { .. }
+                | Self::OtherTarget { .. }
+                | Self::NoSource { .. }
+                | Self::NoSuchBuild { .. } => ExitCode::Usage,
                 Self::Machine { .. } => ExitCode::Machine,
                 Self::GitTree { .. } => ExitCode::Integrity,
                 Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::gather::{InputSource, compiles, host_inputs};
 use super::subject::read;
 use super::wheels::{Local, Yard, git_tree, local_sources};
-use super::{Locked, Order, PipelineError, Project, Tools, staged};
+use super::{Locked, Order, PipelineError, Project, Tools, files, staged};
 use crate::digest::Sha256;
 use crate::explain::Explain;
 use crate::fetch::{self, Want};
@@ -64,7 +64,7 @@ pub(super) fn open_or_make(order: &Order, tools: &Tools<'_>) -> Result<Locked, P
 }
 
 /// The plan that a sidecar lock holds for.
-fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> {
+pub(super) fn plan_of(project: &Project, sidecar: &Sidecar) -> Result<Plan, PipelineError> {
     let Some((lock, uv_project)) = &project.uv else { return Ok(sidecar.plan()?) };
     let wanted = Target { python: project.python.unwrap_or(sidecar.target.python), ..sidecar.target.clone() };
     let target = if wanted.python.short() == sidecar.target.python.short() { sidecar.target.clone() } else { wanted };
@@ -109,35 +109,13 @@ fn make_and_write(project: Project, how: Locking, tools: &Tools<'_>) -> Result<L
         let summary = format!("{} packages, {} more to build them", sidecar.packages.len(), sidecar.builds.len());
         Ok::<_, PipelineError>(((plan, sidecar), summary))
     })?;
-    sidecar.fetch_hash = fetch_hash(&plan, &sidecar, tools)?;
+    // A git source belongs to the fetch output and is no file; local sources are not fetched.
+    if !sidecar.packages.iter().any(|entry| matches!(entry.content, Content::Git { .. })) {
+        sidecar.fetch_hash = Some(files::fetched(Some(&plan), &sidecar, tools)?.hash);
+    }
+    sidecar.inputs_hash = files::input_files(&sidecar, tools)?.map(|files| files.hash);
     write(&project.sidecar_path, &sidecar.to_toml())?;
     Ok(Locked { recorded: Some(project.sidecar_path.clone()), project, plan, sidecar })
-}
-
-/// The hash of the fetch output; `None` where a git source belongs to it. Local sources are not fetched.
-fn fetch_hash(plan: &Plan, sidecar: &Sidecar, tools: &Tools<'_>) -> Result<Option<Sha256>, PipelineError> {
-    if sidecar.packages.iter().any(|entry| matches!(entry.content, Content::Git { .. })) {
-        return Ok(None);
-    }
-    let mut wants: Vec<Want> = plan.packages.iter().filter_map(Want::of).collect();
-    wants.extend(sidecar.builds.iter().filter_map(|entry| {
-        Some(Want { file: entry.content.file()?.clone(), project: entry.name.clone(), url: None, index: None })
-    }));
-    let files = staged(tools.reporter, Stage::Fetch, Some(wants.len()), || {
-        let files = fetch_files(&wants, tools)?;
-        Ok::<_, PipelineError>((files, format!("{} files", wants.len())))
-    })?;
-    let named: BTreeMap<String, PathBuf> = sidecar
-        .files()
-        .into_iter()
-        .filter_map(|(name, file)| Some((name.to_owned(), files.get(&file.sha256)?.clone())))
-        .collect();
-    let hash = make::fetch_hash(&named).map_err(|source| PipelineError::Io {
-        doing: "read",
-        path: tools.cache.root().to_owned(),
-        source,
-    })?;
-    Ok(Some(hash))
 }
 
 fn fetch_files(wants: &[Want], tools: &Tools<'_>) -> Result<BTreeMap<Sha256, PathBuf>, PipelineError> {
@@ -168,6 +146,7 @@ pub(super) fn refresh_inputs(
     let (pins, target) = debian_pins(&project, python, compiles, tools)?;
     sidecar.target.python = target.python;
     sidecar.inputs = Some(pins);
+    sidecar.inputs_hash = files::input_files(&sidecar, tools)?.map(|files| files.hash);
     write(&project.sidecar_path, &sidecar.to_toml())?;
     Ok(Locked { recorded: Some(project.sidecar_path.clone()), project, plan, sidecar })
 }
@@ -416,7 +395,7 @@ impl Sources for Hooks<'_> {
             };
             let sources = needed.iter().filter(|entry| entry.build.is_some());
             let jobs = sources.map(|entry| yard.job(entry)).collect::<Result<Vec<_>, PipelineError>>()?;
-            let built = wheel::build_all(&jobs, workshop)?;
+            let built = wheel::build_all(&jobs, BTreeMap::new(), workshop)?;
             Ok::<_, PipelineError>(wheel::requires(&yard.job(subject.locked)?, &built, workshop)?)
         };
         work().map_err(boxed)
@@ -491,7 +470,7 @@ impl Hooks<'_> {
                     python: self.target.python,
                 },
             },
-            None => InputSource::Host(Box::new(host_inputs(self.target.python, self.tools)?)),
+            None => InputSource::Given(Box::new(host_inputs(self.target.python, self.tools)?)),
         };
         let inputs = source.realise(self.tools)?;
         Ok(self.inputs.get_or_init(|| inputs))

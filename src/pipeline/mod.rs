@@ -1,7 +1,7 @@
 //! The whole build, top to bottom.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,24 +9,34 @@ use serde::Serialize;
 use crate::cache::Cache;
 use crate::digest::Sha256;
 use crate::index::Indexes;
-use crate::inputs::debian;
+use crate::inputs::{Inputs, debian};
 use crate::lock::sidecar::Sidecar;
 use crate::net::Net;
 use crate::place::{self, Identity, Receipt};
 use crate::plan::{Plan, Selection};
 use crate::recipe::{Provider, Recipe};
+use crate::relink::Rules;
 use crate::report::{Event, Reporter, Stage};
 use crate::request::{PythonVersion, Settings};
 
 mod assemble;
 mod error;
+mod files;
 mod gather;
 mod locking;
+mod prebuilt;
+mod prefixes;
+mod single;
+mod site;
 mod subject;
 mod wheels;
 
 pub use error::PipelineError;
+pub use files::{Files, fetch, fetch_inputs};
 pub use locking::{Locking, check_lock, lock};
+pub use prefixes::prefixes;
+pub use single::{compiles, wheel};
+pub use site::{Site, relink, site};
 pub use subject::{Project, Subject};
 
 /// Where things come from, and who is told.
@@ -45,8 +55,26 @@ pub struct Tools<'a> {
     pub trust: debian::Trust<'a>,
     /// Folders of programs of this machine, for the provider `host`.
     pub host_path: Vec<PathBuf>,
+    /// What is at hand already.
+    pub given: Given,
     /// Told what happens.
     pub reporter: &'a dyn Reporter,
+}
+
+/// What is taken instead of being fetched or built.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Python, compilers and libraries.
+    pub inputs: Option<Inputs>,
+    /// Folders that the result may refer to, for inputs that stay where they are.
+    pub outside: Vec<PathBuf>,
+    /// Whether nothing else can be named like a folder of the inputs, so that what builds left of such names where
+    /// nothing needs them is overwritten.
+    pub unique: bool,
+    /// Folders that [`wheel`](fn@wheel) made.
+    pub wheels: Vec<PathBuf>,
+    /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.
+    pub sources: BTreeMap<String, PathBuf>,
 }
 
 /// What is to be built, and where it goes.
@@ -66,6 +94,8 @@ pub struct Order {
     pub suite: Option<String>,
     /// A recipe instead of the project's own.
     pub recipe: Option<PathBuf>,
+    /// A sidecar lock instead of the project's own.
+    pub lock: Option<PathBuf>,
     /// Whether the locks must do: nothing is resolved anew.
     pub locked: bool,
     /// Whether Python sources are compiled to bytecode.
@@ -114,6 +144,19 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         }
         other => other?,
     };
+    put(&locked, &tree.folder, tree.hash, &tree.inputs, tree.cached, order, tools)
+}
+
+/// Puts a canonical tree in its place.
+fn put(
+    locked: &Locked,
+    tree: &Path,
+    hash: Sha256,
+    inputs: &str,
+    cached: bool,
+    order: &Order,
+    tools: &Tools<'_>,
+) -> Result<Built, PipelineError> {
     let name = locked.project.name.clone();
     let receipt = |identity: &Identity| Receipt {
         version: 1,
@@ -121,13 +164,13 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         prefix: order.out.clone(),
         hash: identity.hash,
         nar_size: identity.nar_size,
-        inputs: tree.inputs.clone(),
+        inputs: inputs.to_owned(),
         skip_import: skip_import(&locked.project.recipe),
-        ignore_missing: locked.project.recipe.relink.ignore.clone(),
+        rules: Rules::of(&locked.project.recipe),
+        outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {
-        let jobs = tools.settings.jobs;
-        let identity = place::place(&tree.folder, &order.out, Some(tree.hash), receipt, jobs)?;
+        let identity = place::place(tree, &order.out, Some(hash), receipt, tools.settings.jobs)?;
         let summary = format!("{} files to {}", identity.files, order.out.display());
         Ok::<_, PipelineError>((identity, summary))
     })?;
@@ -138,8 +181,8 @@ pub fn build(order: &Order, tools: &Tools<'_>) -> Result<Built, PipelineError> {
         nar_size: identity.nar_size,
         files: identity.files,
         packages: locked.plan.packages.len(),
-        cached: tree.cached,
-        recorded: locked.recorded,
+        cached,
+        recorded: locked.recorded.clone(),
     })
 }
 

@@ -22,6 +22,8 @@ pub enum Subject {
     Folder(PathBuf),
     /// A release that akb knows, such as `authentik-deps@2026.2.0`.
     Known(String),
+    /// A sidecar lock alone, and its recipe: enough for all that is not local.
+    Lock(PathBuf),
 }
 
 /// Everything that is known of the subject before anything is fetched.
@@ -57,6 +59,7 @@ impl Project {
         match &order.subject {
             Subject::Folder(folder) => Self::in_folder(folder, order),
             Subject::Known(name) => Self::known(name, order),
+            Subject::Lock(path) => Self::of_lock(path, order),
         }
     }
 
@@ -67,7 +70,7 @@ impl Project {
             None => of_folder(folder)?,
         };
         let text = read(&folder.join("uv.lock"))?;
-        let sidecar_path = folder.join("akb.lock");
+        let sidecar_path = order.lock.clone().unwrap_or_else(|| folder.join("akb.lock"));
         let sidecar = read_sidecar(&sidecar_path)?;
         let python = order.python.or(recipe.project.python).or_else(|| pinned_python(folder));
         let python = match (python, &sidecar) {
@@ -92,6 +95,27 @@ impl Project {
             folder: folder.to_owned(),
             sidecar_path,
             python,
+        })
+    }
+
+    fn of_lock(path: &Path, order: &Order) -> Result<Self, PipelineError> {
+        let sidecar = Sidecar::parse(&read(path)?, path)?;
+        let recipe = match &order.recipe {
+            Some(path) => Recipe::parse(&read(path)?, path)?,
+            None => Recipe::default(),
+        };
+        Ok(Self {
+            name: "project".to_owned(),
+            selection: order.selection.clone(),
+            source: sidecar.source,
+            provider: order.provider.or(recipe.inputs.provider).unwrap_or(Provider::Debian),
+            suite: order.suite.clone().or_else(|| recipe.inputs.suite.clone()),
+            recipe,
+            uv: None,
+            python: Some(sidecar.target.python),
+            sidecar: Some(sidecar),
+            folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
+            sidecar_path: path.to_owned(),
         })
     }
 

@@ -146,8 +146,17 @@ pub(super) struct Yard<'a> {
     pub(super) tools: &'a Tools<'a>,
 }
 
+/// What is to be built, and what of it was built before.
+pub(super) struct Work<'a> {
+    /// All that must be built, in any order.
+    pub(super) entries: Vec<&'a Entry>,
+    /// Wheels that were handed over.
+    pub(super) there: BTreeMap<Id, Built>,
+}
+
 /// Builds everything that is source, in the order in which it needs each other.
 pub(super) fn compile(
+    work: Work<'_>,
     locked: &Locked,
     locals: &BTreeMap<String, Local>,
     files: &BTreeMap<Sha256, PathBuf>,
@@ -155,10 +164,9 @@ pub(super) fn compile(
     tools: &Tools<'_>,
 ) -> Result<BTreeMap<Id, Built>, PipelineError> {
     let sidecar = &locked.sidecar;
-    let entries: Vec<&Entry> =
-        sidecar.packages.iter().chain(&sidecar.builds).filter(|entry| entry.build.is_some()).collect();
+    let Work { entries, there } = work;
     if entries.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(there);
     }
     let find = |reference: &Reference| sidecar.find(reference).cloned();
     let recipe = &locked.project.recipe;
@@ -166,7 +174,7 @@ pub(super) fn compile(
     let jobs = entries.iter().map(|entry| yard.job(entry)).collect::<Result<Vec<_>, _>>()?;
     let workshop = Workshop { inputs, settings: tools.settings, cache: tools.cache, reporter: tools.reporter };
     staged(tools.reporter, Stage::Compile, Some(jobs.len()), || {
-        let built = wheel::build_all(&jobs, workshop)?;
+        let built = wheel::build_all(&jobs, there, workshop)?;
         let cached = built.values().filter(|built| built.cached).count();
         let cpu: Duration = built.values().filter(|built| !built.cached).map(|built| built.cpu).sum();
         let peak = built.values().map(|built| built.peak_memory).max().unwrap_or(0);
@@ -260,6 +268,12 @@ impl Yard<'_> {
 /// The checked-out tree of a git package, and its NAR hash.
 pub(super) fn git_tree(package: &Package, tools: &Tools<'_>) -> Result<(PathBuf, Sha256), PipelineError> {
     let Origin::Git { repository, revision, .. } = &package.origin else { return Err(no_source(&package.name)) };
+    if let Some(folder) = tools.given.sources.get(&package.name) {
+        return Ok((folder.clone(), wheel::identity(folder)?));
+    }
+    if repository.is_empty() {
+        return Err(no_source(&package.name));
+    }
     let offline = tools.settings.offline;
     let folder = crate::git::fetch(repository, revision, tools.net, tools.cache, offline, tools.reporter)?;
     let identity = wheel::identity(&folder)?;
@@ -271,7 +285,7 @@ pub(super) fn id(reference: &Reference) -> Id {
 }
 
 /// What the recipe adds to a build.
-fn native(recipe: &PackageRecipe) -> Native {
+pub(super) fn native(recipe: &PackageRecipe) -> Native {
     let settings = recipe.config_settings.iter();
     Native {
         cflags: recipe.cflags.clone(),

@@ -1,7 +1,8 @@
 //! Puts a canonical tree where it will run, and recognises one that was put.
 //!
 //! A finished tree says where it is in four kinds of places: PT_INTERP of programs, `#!` lines, `pyvenv.cfg`,
-//! and the RECORD rows of the scripts among them. In the canonical tree all of these say [`PREFIX`]; its NAR
+//! and the RECORD rows of the scripts among them. Where substitutions wrote the folder into other files, the tree
+//! itself has the list of these places, [`SPOTS`]. In the canonical tree all of these say [`PREFIX`]; its NAR
 //! hash is the identity of a build. [`place`] copies it with these places changed to the real folder; [`identify`]
 //! reads a placed tree as if they were changed back, so that the hash depends on no folder.
 
@@ -19,9 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::nar;
+use crate::relink::Rules;
 use crate::tree::{self, Kind, Node, TreeError};
 
 mod spots;
+pub(crate) mod texts;
 
 pub use spots::Spots;
 
@@ -30,6 +33,10 @@ pub const PREFIX: &str = "/akb";
 
 /// The receipt's file name. It lies at the top of a placed tree and is no part of its identity.
 pub const RECEIPT: &str = "akb-receipt.json";
+
+/// The list of places in text files that name the tree's folder. A part of the tree and of its identity; there only
+/// if substitutions made such places.
+pub const SPOTS: &str = "akb-spots";
 
 /// Modification time of everything in a placed tree, in seconds since 1970, as in a Nix store.
 const MTIME: i64 = 1;
@@ -54,8 +61,12 @@ pub struct Receipt {
     pub inputs: String,
     /// Modules that are not imported by `verify`, each with the reason.
     pub skip_import: BTreeMap<String, String>,
-    /// Sonames that may be missing.
-    pub ignore_missing: Vec<String>,
+    /// By which rules the tree was relinked.
+    #[serde(default)]
+    pub rules: Rules,
+    /// Folders outside of the tree that it may refer to; none for a tree that brings everything along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<PathBuf>,
 }
 
 /// The identity of a tree.
@@ -104,6 +115,24 @@ pub enum PlaceError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder's name would have to be quoted in a file that names it.
+    #[error("the folder `{}` cannot be named in {} as it is: a character in it has a meaning of its own", path.display(), file.display())]
+    Unquoted {
+        /// The folder.
+        path: PathBuf,
+        /// The file in the tree.
+        file: PathBuf,
+    },
+    /// A file does not name the folder where the tree's own list says that it does.
+    #[error("{}: expected `{expected}` at offset {offset}, as {SPOTS} says; found something else", path.display())]
+    Spot {
+        /// The file in the tree.
+        path: PathBuf,
+        /// Where, in bytes.
+        offset: usize,
+        /// The folder.
+        expected: String,
+    },
     /// Something that akb did not make is there.
     #[error("`{}` is there already and has no {RECEIPT}", path.display())]
     Occupied {
@@ -137,11 +166,13 @@ impl Explain for PlaceError {
                 Some("free some room, or name another disk with --out DIR, then run the same command again".to_owned())
             }
             Self::TooLong { .. } => Some("name a shorter folder with --out DIR".to_owned()),
-            Self::Unspeakable { .. } => Some("name another folder with --out DIR".to_owned()),
+            Self::Unspeakable { .. } | Self::Unquoted { .. } => Some("name another folder with --out DIR".to_owned()),
             Self::Occupied { path } => {
                 Some(format!("move it away (mv {0} {0}.old), or name another folder with --out DIR", path.display()))
             }
-            Self::Changed { .. } => Some("build it again; `akb verify` says which files differ from RECORD".to_owned()),
+            Self::Changed { .. } | Self::Spot { .. } => {
+                Some("build it again; `akb verify` says which files differ from RECORD".to_owned())
+            }
             Self::Receipt { .. } => Some("name a folder that `akb build` made".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Io { .. } => None,
@@ -151,10 +182,12 @@ impl Explain for PlaceError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
-            Self::Changed { .. } => ExitCode::Integrity,
-            Self::TooLong { .. } | Self::Unspeakable { .. } | Self::Occupied { .. } | Self::Receipt { .. } => {
-                ExitCode::Usage
-            }
+            Self::Changed { .. } | Self::Spot { .. } => ExitCode::Integrity,
+            Self::TooLong { .. }
+            | Self::Unspeakable { .. }
+            | Self::Unquoted { .. }
+            | Self::Occupied { .. }
+            | Self::Receipt { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{PlaceError, head, io_error};
+use super::{PREFIX, PlaceError, SPOTS, head, io_error, texts};
 use crate::digest::Sha256;
 use crate::install::record;
 use crate::relink::elf::interpreter_slot;
@@ -28,6 +28,8 @@ enum Spot {
     Shebang,
     /// The line `home = PREFIX/…` of `pyvenv.cfg`.
     Home,
+    /// Places that [`SPOTS`] lists, as offsets in the canonical bytes.
+    Text(Vec<usize>),
     /// Hash and size of the scripts (paths from the top of the tree) that this RECORD lists.
     Record(Vec<PathBuf>),
 }
@@ -41,6 +43,7 @@ impl Spots {
     pub fn find(tree: &Path, nodes: &[Node], prefix: &Path) -> Result<Self, PlaceError> {
         let mut spots = BTreeMap::new();
         let mut records = Vec::new();
+        let mut listed = listed(tree, nodes)?;
         for node in nodes {
             let Kind::File { executable, .. } = node.kind else { continue };
             if node.path == Path::new("pyvenv.cfg") {
@@ -50,7 +53,17 @@ impl Spots {
             } else if (executable || node.path.starts_with("runtime/lib") && is_library(&node.path))
                 && let Some(spot) = look(&tree.join(&node.path), prefix)?
             {
-                spots.insert(node.path.clone(), spot);
+                match (listed.get_mut(&node.path), &spot) {
+                    (Some(offsets), Spot::Shebang) if offsets.first() != Some(&2) => offsets.insert(0, 2),
+                    (Some(_), Spot::Shebang) => {}
+                    _ => drop(spots.insert(node.path.clone(), spot)),
+                }
+            }
+        }
+        let files = nodes.iter().filter(|node| matches!(node.kind, Kind::File { .. }));
+        for path in files.map(|node| &node.path) {
+            if let Some(offsets) = listed.remove(path).filter(|_| !spots.contains_key(path)) {
+                spots.insert(path.clone(), Spot::Text(offsets));
             }
         }
         for path in records {
@@ -72,6 +85,11 @@ impl Spots {
     pub fn rewrite(&self, tree: &Path, from: &Path, to: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, PlaceError> {
         let mut files = BTreeMap::new();
         let (from, to) = (from.as_os_str().as_bytes(), to.as_os_str().as_bytes());
+        let plain = texts::is_plain(Path::new(std::ffi::OsStr::from_bytes(to)));
+        if let Some((path, _)) = self.0.iter().find(|(_, spot)| !plain && matches!(spot, Spot::Text(_))) {
+            let folder = Path::new(std::ffi::OsStr::from_bytes(to)).to_owned();
+            return Err(PlaceError::Unquoted { path: folder, file: path.clone() });
+        }
         let direct = |spot: &&Spot| !matches!(spot, Spot::Record(_));
         for (path, spot) in self.0.iter().filter(|(_, spot)| direct(spot)) {
             let bytes = read(&tree.join(path))?;
@@ -79,6 +97,13 @@ impl Spots {
                 Spot::Interpreter(slot) => interpreter(&bytes, slot, from, to),
                 Spot::Shebang => replace_at(&bytes, 2, from, to),
                 Spot::Home => home(&bytes, from, to),
+                Spot::Text(offsets) => match texts::rewrite(&bytes, offsets, Path::new(PREFIX), from, to) {
+                    Ok(bytes) => Some(bytes),
+                    Err(offset) => {
+                        let expected = String::from_utf8_lossy(from).into_owned();
+                        return Err(PlaceError::Spot { path: path.clone(), offset, expected });
+                    }
+                },
                 Spot::Record(_) => None,
             };
             files.insert(path.clone(), rewritten.unwrap_or(bytes));
@@ -94,6 +119,17 @@ impl Spots {
             files.insert(path.clone(), rewritten);
         }
         Ok(files)
+    }
+}
+
+/// What the tree's own list says; nothing where there is none, or none of akb's: it is a part of what is hashed.
+fn listed(tree: &Path, nodes: &[Node]) -> Result<BTreeMap<PathBuf, Vec<usize>>, PlaceError> {
+    let here = |node: &&Node| {
+        node.path == Path::new(SPOTS) && matches!(node.kind, Kind::File { size, .. } if size <= texts::LARGEST)
+    };
+    match nodes.iter().find(here) {
+        Some(node) => Ok(texts::parse(&read(&tree.join(&node.path))?).unwrap_or_default()),
+        None => Ok(BTreeMap::new()),
     }
 }
 

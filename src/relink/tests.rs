@@ -5,7 +5,8 @@ use super::elf::sample::Sample;
 use super::elf::{Image, SearchTag};
 use super::*;
 use crate::digest::Sha256;
-use crate::inputs::View;
+use crate::explain::Explain as _;
+use crate::inputs::{Inputs, View};
 use crate::report::Silent;
 use crate::tree::{Kind, walk};
 
@@ -14,8 +15,9 @@ const SITE: &str = "lib/python3.14/site-packages";
 /// A tree and the inputs that it is relinked from.
 struct Bench {
     folder: tempfile::TempDir,
-    dlopen: BTreeMap<String, Vec<String>>,
-    ignore: Vec<String>,
+    rules: Rules,
+    runtime: Runtime,
+    in_place: bool,
 }
 
 fn library(soname: &str, needed: &[&str]) -> Sample {
@@ -32,7 +34,12 @@ fn module(needed: &[&str], search: Option<(SearchTag, &str)>) -> Sample {
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap(), dlopen: BTreeMap::new(), ignore: Vec::new() };
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+            rules: Rules::default(),
+            runtime: Runtime::Copied,
+            in_place: false,
+        };
         bench.input("ld.so.1", &library("ld.so.1", &[]));
         bench.input("libc.so.1", &library("libc.so.1", &["ld.so.1"]));
         bench
@@ -69,20 +76,15 @@ impl Bench {
             },
             libraries: vec!["/usr/lib/arch".into()],
             interpreter: "/usr/lib/arch/ld.so.1".into(),
+            runtime: self.runtime,
             ..host_less()
         }
     }
 
     fn relink_with(&self, jobs: usize) -> Result<RelinkReport, RelinkError> {
         let inputs = self.inputs();
-        let job = Job {
-            tree: &self.tree(),
-            prefix: Path::new("/akb"),
-            site: Path::new(SITE),
-            inputs: &inputs,
-            dlopen: &self.dlopen,
-            ignore: &self.ignore,
-        };
+        let (tree, supply) = (self.tree(), Supply::of(&inputs));
+        let job = Job { tree: &tree, prefix: Path::new("/akb"), supply, rules: &self.rules, in_place: self.in_place };
         relink(&job, NonZeroUsize::new(jobs).unwrap(), &Silent)
     }
 
@@ -96,8 +98,14 @@ impl Bench {
     }
 
     fn findings(&self) -> Vec<String> {
-        let outcome = check(&self.tree(), Path::new("/akb"), &self.ignore, NonZeroUsize::MIN).unwrap();
+        let outcome = self.check(None, &[]);
         outcome.findings.iter().map(|finding| format!("{}: {}", finding.path.display(), finding.problem)).collect()
+    }
+
+    fn check(&self, interpreter: Option<&Path>, outside: &[PathBuf]) -> Outcome {
+        let linker = interpreter.map_or(Linker::Own, Linker::At);
+        let premises = Premises { prefix: Path::new("/akb"), rules: &self.rules, linker, outside };
+        check(&self.tree(), &premises, NonZeroUsize::MIN).unwrap()
     }
 
     /// Paths, link texts and hashes of all that is in the tree.
@@ -133,6 +141,10 @@ fn host_less() -> Inputs {
         libraries: vec![],
         pkg_config: vec![],
         interpreter: PathBuf::new(),
+        runtime: Runtime::Copied,
+        building: Vec::new(),
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 
@@ -174,7 +186,9 @@ fn keeps_what_resolves_inside_and_completes_it() {
     bench.site("pkg.libs/libinner-2b.so.1", &library("libinner-2b.so.1", &[]));
     let rpath = Some((SearchTag::Rpath, "/build/lib:$ORIGIN/../pkg.libs:$ORIGIN/../../../../../../..:"));
     bench.site("pkg/rpath.so", &module(&["libown-1a.so.1", "libc.so.1"], rpath));
-    bench.site("pkg/opens.so", &module(&[], Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs"))));
+    let idle = module(&[], Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs")));
+    bench.site("pkg/opens.so", &Sample { constants: b"\0libown-1a.so.1\0".to_vec(), ..idle.clone() });
+    bench.site("pkg/idle.so", &idle);
     bench.site("pkg/stale.so", &module(&[], Some((SearchTag::Runpath, "/build/lib"))));
     bench.site("pkg/plain.so", &module(&[], None));
 
@@ -186,17 +200,22 @@ fn keeps_what_resolves_inside_and_completes_it() {
     assert_eq!(search("pkg.libs/libown-1a.so.1"), run("$ORIGIN:$ORIGIN/../../../../runtime/lib"));
     // It may open a library there by name.
     assert_eq!(search("pkg/opens.so"), run("$ORIGIN/../pkg.libs"));
+    assert_eq!(search("pkg/idle.so"), None);
+    let dropped: Vec<&[String]> = report.dropped().map(|(_, dropped)| dropped).collect();
+    let expected: [&[&str]; 3] =
+        [&["$ORIGIN/../pkg.libs"], &["/build/lib", "$ORIGIN/../../../../../../.."], &["/build/lib"]];
+    assert_eq!(dropped, expected);
     assert_eq!(search("pkg/stale.so"), None);
     let changed: Vec<&str> = report.changed.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-    assert_eq!(changed, ["rpath.so", "stale.so", "libown-1a.so.1"]);
+    assert_eq!(changed, ["idle.so", "rpath.so", "stale.so", "libown-1a.so.1"]);
     assert_eq!(bench.findings(), Vec::<String>::new());
 }
 
 #[test]
 fn opens_by_name_what_the_recipe_says() {
     let mut bench = Bench::new();
-    bench.dlopen.insert("My.Package".into(), vec!["libplug.so".into(), "libdev.so".into()]);
-    bench.dlopen.insert("other/*.so".into(), vec!["libplug.so".into()]);
+    bench.rules.dlopen.insert("My.Package".into(), vec!["libplug.so".into(), "libdev.so".into()]);
+    bench.rules.dlopen.insert("other/*.so".into(), vec!["libplug.so".into()]);
     bench.input("libplug.so.12", &library("libplug.so.12", &["libc.so.1"]));
     bench.input("libdev.so.3", &library("libdev.so.3", &[]));
     symlink("libdev.so.3", bench.folder.path().join("usr/lib/arch/libdev.so")).unwrap();
@@ -209,8 +228,8 @@ fn opens_by_name_what_the_recipe_says() {
     fs::write(record, "\"mine/ext.so\",sha256=x,1\nmine/data.txt,,\n../../../etc/passwd,,\n").unwrap();
 
     let report = bench.relink().unwrap();
-    let links: Vec<(&str, &str)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_str())).collect();
-    assert_eq!(links, [("libdev.so", "libdev.so.3"), ("libplug.so", "libplug.so.12")]);
+    let links: Vec<(&str, &Path)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_path())).collect();
+    assert_eq!(links, [("libdev.so", Path::new("libdev.so.3")), ("libplug.so", Path::new("libplug.so.12"))]);
     assert!(bench.tree().join("runtime/lib/libplug.so").is_file());
     assert_eq!(bench.search(&format!("{SITE}/mine/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
     assert_eq!(bench.search(&format!("{SITE}/other/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
@@ -240,8 +259,8 @@ fn heeds_what_libraries_say_that_they_open() {
 #[test]
 fn reports_all_that_is_missing_at_once() {
     let mut bench = Bench::new();
-    bench.ignore = vec!["libcuda.so.*".into(), "**/tests/*:libtest.so.1".into()];
-    bench.dlopen.insert("pkg/a.so".into(), vec!["libnamed.so".into()]);
+    bench.rules.ignore = vec!["libcuda.so.*".into(), "**/tests/*:libtest.so.1".into()];
+    bench.rules.dlopen.insert("pkg/a.so".into(), vec!["libnamed.so".into()]);
     bench.input("libold.so.1", &Sample { defines: Some("OLD_1".into()), ..library("libold.so.1", &[]) });
     bench.site("pkg/a.so", &module(&["libfoo_bar.so.2", "libcuda.so.1"], None));
     let newer = Sample { needs: Some(("libold.so.1".into(), "OLD_2".into())), ..module(&["libold.so.1"], None) };
@@ -326,7 +345,7 @@ fn never_writes_through_a_hard_link() {
 fn makes_the_same_whatever_the_jobs_and_however_often() {
     let make = |jobs| {
         let mut bench = Bench::new();
-        bench.dlopen.insert("p3/ext.so".into(), vec!["libl0.so".into()]);
+        bench.rules.dlopen.insert("p3/ext.so".into(), vec!["libl0.so".into()]);
         for index in 0..12 {
             let next = format!("libl{}.so.1", (index + 1) % 12);
             bench.input(&format!("libl{index}.so.1"), &library(&format!("libl{index}.so.1"), &[&next, "libc.so.1"]));
@@ -365,7 +384,9 @@ fn checks_what_it_did() {
     runtime/lib/libhost.so.1: names `/usr/lib/plugins` of the host
     ");
     let empty = tempfile::tempdir().unwrap();
-    let outcome = check(empty.path(), Path::new("/akb"), &[], NonZeroUsize::MIN).unwrap();
+    let rules = Rules::default();
+    let premises = Premises { prefix: Path::new("/akb"), rules: &rules, linker: Linker::Own, outside: &[] };
+    let outcome = check(empty.path(), &premises, NonZeroUsize::MIN).unwrap();
     assert_eq!(outcome.findings[0].problem, "there is no dynamic linker");
 }
 
@@ -376,4 +397,97 @@ fn says_what_the_inputs_lack() {
     fs::create_dir_all(bench.tree()).unwrap();
     let error = bench.relink().unwrap_err();
     assert_eq!(error.to_string(), "the inputs (test) have no dynamic linker at /usr/lib/arch/ld.so.1");
+}
+
+/// A tree that refers to libraries outside: the sandbox sees them where they are.
+fn referring() -> (Bench, PathBuf) {
+    let bench = Bench { runtime: Runtime::Referenced, ..Bench::new() };
+    let folder = bench.folder.path().join("usr/lib/arch");
+    (bench, folder)
+}
+
+impl Bench {
+    fn relink_in_place(&self) -> Result<RelinkReport, RelinkError> {
+        let root = self.folder.path();
+        let inputs = Inputs {
+            view: vec![View::Bind { from: root.to_owned(), at: root.to_owned() }],
+            libraries: vec![root.join("usr/lib/first"), root.join("usr/lib/arch"), root.join("usr/lib/last")],
+            interpreter: root.join("usr/lib/arch/ld.so.1"),
+            ..self.inputs()
+        };
+        let (tree, supply) = (self.tree(), Supply::of(&inputs));
+        let job = Job { tree: &tree, prefix: Path::new("/akb"), supply, rules: &self.rules, in_place: self.in_place };
+        relink(&job, NonZeroUsize::new(2).unwrap(), &Silent)
+    }
+}
+
+#[test]
+fn refers_to_libraries_where_they_are() {
+    let (bench, arch) = referring();
+    let usr = bench.folder.path().join("usr/lib");
+    bench.put("usr/lib/arch/liba.so.1", &library("liba.so.1", &["libdeep.so.1", "libc.so.1"]));
+    bench.put("usr/lib/last/liba.so.1", &library("liba.so.1", &[]));
+    bench.put("usr/lib/last/libz.so.1", &library("libz.so.1", &[]));
+    bench.site("pkg.libs/libown.so.1", &library("libown.so.1", &["libz.so.1"]));
+    let search = Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs:/build/lib"));
+    bench.site("pkg/ext.so", &module(&["liba.so.1", "libown.so.1", "libz.so.1", "libc.so.1"], search));
+    bench.site("pkg/plain.so", &module(&["libc.so.1"], None));
+    bench.put("tree/bin/tool", &Sample { interpreter: Some("/lib/ld.so.1"), ..module(&["libc.so.1"], None) });
+
+    let report = bench.relink_in_place().unwrap();
+    assert!(report.copied.is_empty() && report.links.is_empty(), "{report:?}");
+    assert!(!bench.tree().join("runtime").exists());
+    let expected = format!("$ORIGIN/../pkg.libs:{}:{}", arch.display(), usr.join("last").display());
+    assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run(&expected));
+    assert_eq!(bench.search(&format!("{SITE}/pkg.libs/libown.so.1")), run(&usr.join("last").to_string_lossy()));
+    // This dynamic linker has no folder of its own.
+    assert_eq!(bench.search("bin/tool"), run(&arch.to_string_lossy()));
+    let tool = fs::read(bench.tree().join("bin/tool")).unwrap();
+    let interpreter = arch.join("ld.so.1");
+    assert_eq!(Image::read(&tool).unwrap().unwrap().interpreter.as_deref(), interpreter.to_str());
+    assert!(elf::interpreter_slot(&tool).unwrap().len() < INTERPRETER_SLOT);
+
+    let once = bench.contents();
+    bench.relink_in_place().unwrap();
+    assert_eq!(bench.contents(), once);
+    let believed = [usr.join("arch"), usr.join("last")];
+    assert_eq!(bench.check(Some(&interpreter), &believed).findings, []);
+    let problems: Vec<String> =
+        bench.check(Some(&interpreter), &believed[..1]).findings.into_iter().map(|finding| finding.problem).collect();
+    let stray = format!("its search path has `{}`, which is not in the tree", usr.join("last").display());
+    assert!(problems.contains(&stray), "{problems:?}");
+    assert!(problems.contains(&"needs libz.so.1, which is not there".to_owned()), "{problems:?}");
+}
+
+#[test]
+fn leaves_out_the_folder_that_the_dynamic_linker_knows() {
+    let (bench, arch) = referring();
+    let constants = format!("\0{}/\0", arch.display()).into_bytes();
+    bench.input("ld.so.1", &Sample { constants, ..library("ld.so.1", &[]) });
+    bench.input("libc.so.6", &library("libc.so.6", &[]));
+    bench.input("liba.so.1", &library("liba.so.1", &[]));
+    bench.site("plain.so", &module(&["libc.so.6"], None));
+    bench.site("more.so", &module(&["libc.so.6", "liba.so.1"], None));
+    bench.relink_in_place().unwrap();
+    assert_eq!(bench.search(&format!("{SITE}/plain.so")), None);
+    assert_eq!(bench.search(&format!("{SITE}/more.so")), run(&arch.to_string_lossy()));
+    assert_eq!(bench.check(Some(&arch.join("ld.so.1")), &[arch]).findings, []);
+}
+
+#[test]
+fn links_what_has_its_name_in_its_header_alone() {
+    let (mut bench, arch) = referring();
+    bench.put("usr/lib/arch/blas/other.so", &library("libblas.so.3", &[]));
+    bench.put("usr/lib/arch/libblas-generic.so", &library("libblas.so.3", &[]));
+    bench.input("libplug.so.12", &library("libplug.so.12", &[]));
+    bench.rules.dlopen.insert("pkg/*.so".into(), vec!["libplug.so".into()]);
+    bench.site("pkg/ext.so", &module(&["libblas.so.3"], None));
+    let report = bench.relink_in_place().unwrap();
+    let links: Vec<(&str, &Path)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_path())).collect();
+    assert_eq!(
+        links,
+        [("libblas.so.3", &*arch.join("libblas-generic.so")), ("libplug.so", &*arch.join("libplug.so.12"))]
+    );
+    assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
+    assert!(bench.tree().join("runtime/lib/libplug.so").is_file());
 }

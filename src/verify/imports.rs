@@ -30,8 +30,10 @@ pub(super) fn check(
     let wanted: Vec<&String> = modules.iter().filter(|module| !receipt.skip_import.contains_key(*module)).collect();
     // Neighbours in the alphabet share dependencies, so long runs are imported once.
     let batch = wanted.len().div_ceil(jobs.get()).max(1);
-    let failed: Vec<BTreeMap<String, String>> =
-        wanted.par_chunks(batch).map(|names| attempt(site, names, reporter)).collect::<Result<_, _>>()?;
+    let failed: Vec<BTreeMap<String, String>> = wanted
+        .par_chunks(batch)
+        .map(|names| attempt(site, names, &receipt.outside, reporter))
+        .collect::<Result<_, _>>()?;
     report.findings.extend(failed.into_iter().flatten().map(|(module, error)| Finding {
         check: Check::Imports,
         subject: module,
@@ -79,7 +81,12 @@ fn module(path: &str) -> Option<String> {
     (identifier && !(stem.starts_with("__") && stem.ends_with("__"))).then(|| stem.to_owned())
 }
 
-fn attempt(site: &Site, names: &[&String], reporter: &dyn Reporter) -> Result<BTreeMap<String, String>, VerifyError> {
+fn attempt(
+    site: &Site,
+    names: &[&String],
+    outside: &[PathBuf],
+    reporter: &dyn Reporter,
+) -> Result<BTreeMap<String, String>, VerifyError> {
     let shim = tempfile::Builder::new()
         .prefix("akb-imports-")
         .suffix(".py")
@@ -90,11 +97,13 @@ fn attempt(site: &Site, names: &[&String], reporter: &dyn Reporter) -> Result<BT
         tempfile::NamedTempFile::new().map_err(|source| VerifyError::Io { path: PathBuf::from("answer"), source })?;
     let prefix = site.tree.clone();
     let python = prefix.join("bin/python");
+    // The tree lies in one of these, if it is an output of a Nix build.
+    let outside = outside.iter().map(|folder| View::Bind { from: folder.clone(), at: folder.clone() });
+    let inside = !outside.clone().any(|view| prefix.starts_with(view.at()));
+    let own = inside.then(|| View::Bind { from: site.tree.clone(), at: prefix });
+    let shim_at = View::Bind { from: shim.path().to_owned(), at: PathBuf::from("/akb-imports.py") };
     let spec = Spec {
-        view: vec![
-            View::Bind { from: site.tree.clone(), at: prefix },
-            View::Bind { from: shim.path().to_owned(), at: PathBuf::from("/akb-imports.py") },
-        ],
+        view: outside.chain(own).chain([shim_at]).collect(),
         writable: vec![(answer.path().to_owned(), PathBuf::from("/akb-answer"))],
         env: environment(),
         cwd: PathBuf::from("/tmp"),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::place::{self, PlaceError, Receipt};
+use crate::references::ReferencesError;
 use crate::relink;
 use crate::report::Reporter;
 use crate::sandbox::SandboxError;
@@ -93,6 +94,9 @@ pub enum VerifyError {
     /// ELF files could not be read.
     #[error(transparent)]
     Relink(#[from] relink::RelinkError),
+    /// References could not be looked for.
+    #[error(transparent)]
+    References(#[from] ReferencesError),
     /// There are no packages in the tree.
     #[error("`{}` has no site-packages folder", tree.display())]
     NoSite {
@@ -111,6 +115,7 @@ impl Explain for VerifyError {
                 error.hint().map(|hint| format!("{hint}\n")).unwrap_or_default()
             )),
             Self::Relink(error) => error.hint(),
+            Self::References(error) => error.hint(),
             Self::NoSite { .. } => Some("name a folder that `akb build` made".to_owned()),
             Self::Interpreter { .. } | Self::Io { .. } => None,
         }
@@ -162,7 +167,7 @@ pub fn verify(tree: &Path, options: Options, reporter: &dyn Reporter) -> Result<
     identity(tree, &receipt, &mut report)?;
     records::check(&site, &mut report)?;
     elf(tree, &receipt, options, &mut report)?;
-    references::check(tree, &receipt, &mut report)?;
+    references::check(tree, &receipt, options.jobs, &mut report)?;
     metadata::check(&site, &mut report)?;
     if options.imports {
         imports::check(&site, &receipt, options.jobs, reporter, &mut report)?;
@@ -183,7 +188,16 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
             ),
         });
     }
-    let found = place::identify(tree, &receipt.prefix)?;
+    let found = match place::identify(tree, &receipt.prefix) {
+        Ok(found) => found,
+        Err(error @ PlaceError::Spot { .. }) => {
+            let (subject, problem) = (tree.display().to_string(), error.to_string());
+            report.findings.push(Finding { check: Check::Identity, subject, problem });
+            report.looked.insert(Check::Identity, "nothing that has a canonical hash".to_owned());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     if found.hash != receipt.hash {
         report.findings.push(Finding {
             check: Check::Identity,
@@ -196,7 +210,14 @@ fn identity(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), P
 }
 
 fn elf(tree: &Path, receipt: &Receipt, options: Options, report: &mut Report) -> Result<(), VerifyError> {
-    let outcome = relink::check(tree, &receipt.prefix, &receipt.ignore_missing, options.jobs)?;
+    let interpreter = if receipt.outside.is_empty() { None } else { relink::interpreter_of(&tree.join("bin/python"))? };
+    let premises = relink::Premises {
+        prefix: &receipt.prefix,
+        rules: &receipt.rules,
+        linker: interpreter.as_deref().map_or(relink::Linker::Own, relink::Linker::At),
+        outside: &receipt.outside,
+    };
+    let outcome = relink::check(tree, &premises, options.jobs)?;
     report.looked.insert(Check::Elf, format!("{} ELF files", outcome.files));
     report.findings.extend(outcome.findings.into_iter().map(|finding| Finding {
         check: Check::Elf,

@@ -1,70 +1,63 @@
 //! No byte, name or link may still say where the tree was made.
 
-use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-
-use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use super::{Check, Finding, Report, VerifyError};
 use crate::place::{PREFIX, RECEIPT, Receipt};
+use crate::references::{self, Found, Needles, Place};
 use crate::tree::{self, Kind, Node};
 use crate::wheel::BUILD_ROOT;
 
-pub(super) fn check(tree: &Path, receipt: &Receipt, report: &mut Report) -> Result<(), VerifyError> {
-    let nodes = tree::walk(tree)?;
-    let finders = needles(receipt).map(|(needle, what)| (memchr::memmem::Finder::new(&needle).into_owned(), what));
-    let findings: Vec<Finding> = nodes
-        .par_iter()
-        .filter(|node| node.path != Path::new(RECEIPT))
-        .map(|node| look(tree, node, &finders))
-        .collect::<Result<Vec<_>, VerifyError>>()?
-        .into_iter()
-        .flatten()
-        .collect();
-    report.findings.extend(findings);
-    report.looked.insert(Check::References, format!("{} files and links", nodes.len()));
+pub(super) fn check(
+    tree: &Path,
+    receipt: &Receipt,
+    jobs: NonZeroUsize,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let meanings = meanings(receipt);
+    let needles = meanings.keys().fold(Needles::default(), |needles, text| needles.literal(text.as_str()));
+    let scan = references::scan(tree, &needles, jobs)?;
+    let found = scan.found.iter().filter(|found| found.path != Path::new(RECEIPT));
+    report.findings.extend(found.map(|found| finding(found, &meanings)));
+    for node in tree::walk(tree)? {
+        report.findings.extend(link(tree, &node, &receipt.outside));
+    }
+    report.looked.insert(Check::References, format!("{} files and links", scan.names));
     Ok(())
 }
 
 /// What must not be found, and what it would be.
-fn needles(receipt: &Receipt) -> [(Vec<u8>, &'static str); 2] {
-    let build = BUILD_ROOT.as_bytes().to_vec();
+fn meanings(receipt: &Receipt) -> BTreeMap<String, &'static str> {
+    let mut meanings = BTreeMap::from([(BUILD_ROOT.to_owned(), "the folder in which packages are compiled")]);
     // A tree that really is placed at the canonical prefix may name it.
-    let canonical = if receipt.prefix == Path::new(PREFIX) { build.clone() } else { format!("{PREFIX}/bin/").into() };
-    [(build, "the folder in which packages are compiled"), (canonical, "the canonical prefix")]
+    if receipt.prefix != Path::new(PREFIX) {
+        meanings.insert(format!("{PREFIX}/bin/"), "the canonical prefix");
+    }
+    meanings
 }
 
-type Finder = (memchr::memmem::Finder<'static>, &'static str);
+fn finding(found: &Found, meanings: &BTreeMap<String, &'static str>) -> Finding {
+    let what = meanings.get(&found.needle).copied().unwrap_or("what it must not name");
+    let (needle, offset, place) = (&found.needle, found.offset, &found.place);
+    let problem = match (place, &found.member) {
+        (Place::FileName, None) => format!("has {what} in its name"),
+        (_, None) => format!("names `{needle}` ({what}) at offset {offset}, {place}"),
+        (_, Some(member)) => format!("names `{needle}` ({what}) in its member {member} at offset {offset}, {place}"),
+    };
+    Finding { check: Check::References, subject: found.path.display().to_string(), problem }
+}
 
-fn look(tree: &Path, node: &Node, finders: &[Finder]) -> Result<Vec<Finding>, VerifyError> {
-    let path = tree.join(&node.path);
-    let finding =
-        |problem: String| Finding { check: Check::References, subject: node.path.display().to_string(), problem };
-    let mut findings = Vec::new();
-    match &node.kind {
-        Kind::Link { target } => {
-            if target.is_absolute() {
-                findings.push(finding(format!("is a link to `{}`, outside the tree", target.display())));
-            } else if !path.exists() {
-                findings.push(finding(format!("is a link to `{}`, which does not exist", target.display())));
-            }
-        }
-        Kind::File { .. } => {
-            let bytes = fs::read(&path).map_err(|source| VerifyError::Io { path, source })?;
-            for (finder, what) in finders {
-                if let Some(offset) = finder.find(&bytes) {
-                    let needle = String::from_utf8_lossy(finder.needle());
-                    findings.push(finding(format!("names `{needle}` ({what}) at offset {offset}")));
-                }
-            }
-        }
-        Kind::Dir => {}
-    }
-    for (finder, what) in finders {
-        if finder.find(node.path.as_os_str().as_bytes()).is_some() {
-            findings.push(finding(format!("has {what} in its name")));
-        }
-    }
-    Ok(findings)
+/// What is wrong with a link.
+fn link(tree: &Path, node: &Node, outside: &[PathBuf]) -> Option<Finding> {
+    let Kind::Link { target } = &node.kind else { return None };
+    let problem = if target.is_absolute() && !outside.iter().any(|folder| target.starts_with(folder)) {
+        format!("is a link to `{}`, outside the tree", target.display())
+    } else if !tree.join(&node.path).exists() {
+        format!("is a link to `{}`, which does not exist", target.display())
+    } else {
+        return None;
+    };
+    Some(Finding { check: Check::References, subject: node.path.display().to_string(), problem })
 }

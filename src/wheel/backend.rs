@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) const ENV: &str = "/akb/build/env";
 pub(super) const DISTUTILS_CONFIG: &str = "/akb/build/shim/distutils.cfg";
 const SHIM_FILE: &str = "/akb/build/shim/pep517.py";
 const SHIM_FOLDER: &str = "/akb/build/shim";
+/// Scripts of the inputs (see [`Inputs::tools`]).
+pub(super) const TOOLS: &str = "/akb/build/shim/bin";
 const OUT: &str = "/akb/build/out";
 const ANSWER: &str = "answer.json";
 
@@ -96,7 +99,7 @@ pub(super) struct Call<'a> {
 
 impl Room {
     /// Folders for one build below `scratch`. The caller fills `source` and `env`.
-    pub(super) fn new(scratch: &Path, parallel: usize) -> Result<Self, WheelError> {
+    pub(super) fn new(scratch: &Path, parallel: usize, inputs: &Inputs) -> Result<Self, WheelError> {
         let folder = |name: &str| scratch.join(name);
         let room = Self { source: folder("source"), env: folder("env"), out: folder("out"), shim: folder("shim") };
         for made in [&room.out, &room.shim] {
@@ -106,6 +109,13 @@ impl Room {
         for (name, text) in [("pep517.py", SHIM), ("distutils.cfg", &config)] {
             let path = room.shim.join(name);
             fs::write(&path, text).at("write", &path)?;
+        }
+        let tools = room.shim.join("bin");
+        fs::create_dir(&tools).at("create", &tools)?;
+        for (name, text) in &inputs.tools {
+            let path = tools.join(name);
+            fs::write(&path, text).at("write", &path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("change", &path)?;
         }
         Ok(room)
     }

@@ -158,7 +158,7 @@ fn call(
     let Workshop { inputs, reporter, .. } = workshop;
     let folder = job.id.folder()?;
     let own = flags::own(workshop)?;
-    let room = Room::new(scratch, share.parallel)?;
+    let room = Room::new(scratch, share.parallel, inputs)?;
     source::copy(&job.source, &room.source, job.without)?;
     environment::make(&job.id, members, inputs, &scratch.join("unpacked"), &room.env)?;
     let project = project_folder(job, &room.source)?;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::error::At as _;
 use super::{Id, WheelError, backend};
 use crate::digest::Sha256;
-use crate::inputs::Inputs;
-use crate::install::{self, Content, Layout, Placed};
+use crate::inputs::{Inputs, Runtime};
+use crate::install::{self, Layout};
+use crate::relink::{self, RelinkError};
 use crate::report::Silent;
 use crate::unpack::{self, Limits};
 
@@ -49,26 +51,25 @@ pub(super) fn make(
     let layout = Layout { python: inputs.target.python, prefix: backend::ENV.to_owned() };
     let mut site =
         install::plan(&wheels, &layout, &BTreeMap::default()).map_err(|error| refused(&all(), error.to_string()))?;
-    link_to_inputs(&mut site, inputs);
-    install::write(&site, dest, install::Files::Copied, std::num::NonZeroUsize::MIN, &Silent)
+    site.refer_to(&inputs.python, inputs.target.python);
+    install::write(&site, dest, install::Files::Copied, NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;
+    if inputs.runtime == Runtime::Referenced {
+        find_libraries(inputs, dest).map_err(|error| refused(&all(), error.to_string()))?;
+    }
     fs::remove_dir_all(scratch).at("remove", scratch)
 }
 
-/// An installed tree has its interpreter inside; here it is that of the inputs.
-fn link_to_inputs(site: &mut install::SitePlan, inputs: &Inputs) {
-    let python = inputs.python.to_string_lossy().into_owned();
-    for target in site.links.values_mut() {
-        target.clone_from(&python);
-    }
-    let home = inputs.python.parent().unwrap_or(Path::new("/")).display();
-    let text = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", inputs.target.python);
-    let placed = Placed {
-        package: "akb".to_owned(),
-        sha256: Sha256::of(text.as_bytes()),
-        size: text.len() as u64,
-        content: Content::Bytes(text.into_bytes()),
-        executable: false,
+/// Wheels bring programs and modules that expect the dynamic linker in `/lib64` and libraries where it looks: neither
+/// is so in a sandbox that sees prefixes. A tool that lacks a library is no error before it is used.
+fn find_libraries(inputs: &Inputs, dest: &Path) -> Result<(), RelinkError> {
+    let rules = relink::Rules { optional: vec!["*".to_owned()], ..relink::Rules::default() };
+    let job = relink::Job {
+        tree: dest,
+        prefix: Path::new(backend::ENV),
+        supply: relink::Supply::of(inputs),
+        rules: &rules,
+        in_place: true,
     };
-    site.files.insert("pyvenv.cfg".to_owned(), placed);
+    relink::relink(&job, NonZeroUsize::MIN, &Silent).map(drop)
 }

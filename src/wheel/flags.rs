@@ -11,7 +11,7 @@ use super::backend::{Call, Request, Room};
 use super::error::At as _;
 use super::source::EPOCH;
 use super::{Native, WheelError, Workshop, backend};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Runtime};
 
 /// No debug information: `-g` of Debian's flags doubles the time of the assembler and the size of the result, and
 /// is the main carrier of build paths. No path in `__FILE__` either; [`c_flags`] completes the maps.
@@ -51,17 +51,22 @@ pub(super) fn variables(
     all.insert("CFLAGS".into(), c_flags);
     for (name, flags) in [("CPPFLAGS", &native.cppflags), ("LDFLAGS", &native.ldflags)] {
         if !flags.is_empty() {
-            all.insert(name.into(), flags.join(" "));
+            merge(&mut all, name, &flags.join(" "));
         }
     }
     for (name, value) in &native.env {
-        let value = match all.get(name) {
-            Some(ours) if ADDED.contains(&name.as_str()) => format!("{ours} {value}"),
-            _ => value.clone(),
-        };
-        all.insert(name.clone(), value);
+        merge(&mut all, name, value);
     }
     all
+}
+
+/// Adds flags to those that are there; any other value takes the place of the one before.
+fn merge(all: &mut BTreeMap<String, String>, name: &str, value: &str) {
+    let value = match all.get(name) {
+        Some(before) if ADDED.contains(&name) && !before.is_empty() => format!("{before} {value}"),
+        _ => value.to_owned(),
+    };
+    all.insert(name.to_owned(), value);
 }
 
 /// The interpreter's own CFLAGS, asked for once for these inputs.
@@ -79,7 +84,7 @@ pub(super) fn own(workshop: Workshop<'_>) -> Result<String, WheelError> {
 fn ask(workshop: Workshop<'_>) -> Result<String, WheelError> {
     let Workshop { inputs, cache, .. } = workshop;
     let scratch = tempfile::tempdir_in(cache.root()).at("create a folder in", cache.root())?;
-    let room = Room::new(scratch.path(), 1)?;
+    let room = Room::new(scratch.path(), 1, inputs)?;
     let call = Call { inputs, room: &room, env: fixed(inputs), folder: "", parallel: 1 };
     let request = Request {
         action: "flags",
@@ -113,13 +118,18 @@ fn c_flags(own: &str, extra: &[String], backend: &str, source: &str) -> String {
 
 fn fixed(inputs: &Inputs) -> BTreeMap<String, String> {
     let mut path = vec![PathBuf::from(backend::ENV).join("bin")];
+    if !inputs.tools.is_empty() {
+        path.push(backend::TOOLS.into());
+    }
     path.extend(inputs.path.iter().cloned());
     let libraries: Vec<PathBuf> = inputs.libraries.iter().filter(|folder| !is_default(folder)).cloned().collect();
+    // Tools of other origin than the libraries would load these, too, and break.
+    let loaded = if inputs.runtime == Runtime::Copied { libraries.clone() } else { Vec::new() };
     let lists = [
         ("PATH", &path),
         ("CPATH", &inputs.include),
         ("LIBRARY_PATH", &libraries),
-        ("LD_LIBRARY_PATH", &libraries),
+        ("LD_LIBRARY_PATH", &loaded),
         ("PKG_CONFIG_PATH", &inputs.pkg_config),
     ];
     let lists =
@@ -140,7 +150,8 @@ fn fixed(inputs: &Inputs) -> BTreeMap<String, String> {
     ];
     let texts = texts.into_iter().map(|(name, value)| (name, value.to_owned()));
     let epoch = [("SOURCE_DATE_EPOCH", EPOCH.to_string())];
-    texts.chain(lists).chain(epoch).map(|(name, value)| (name.to_owned(), value)).collect()
+    let own = inputs.env.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    texts.chain(lists).chain(epoch).chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn join(folders: &[PathBuf]) -> String {

@@ -138,9 +138,14 @@ pub struct Workshop<'a> {
 /// Builds all jobs, or takes them from the cache: the most expensive first, a job after those that it requires.
 ///
 /// What is built does not depend on how many run at once. After a failure nothing new is started, what runs may end (and
-/// is then in the cache), and of several failures the first by name is the one that is returned.
-pub fn build_all(jobs: &[Job], workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
-    schedule::build_all(jobs, workshop)
+/// is then in the cache), and of several failures the first by name is the one that is returned. `there` has wheels
+/// that jobs may require and that were built before; they are in the answer too.
+pub fn build_all(
+    jobs: &[Job],
+    there: BTreeMap<Id, Built>,
+    workshop: Workshop<'_>,
+) -> Result<BTreeMap<Id, Built>, WheelError> {
+    schedule::build_all(jobs, there, workshop)
 }
 
 /// What the backend wants beyond the static requirements, in [`Job::requires`], to build a wheel

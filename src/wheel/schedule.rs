@@ -15,13 +15,17 @@ const PER_COMPILER: u64 = 800 << 20;
 const ASIDE: u8 = 10;
 
 /// See [`super::build_all`].
-pub(super) fn build_all(jobs: &[Job], workshop: Workshop<'_>) -> Result<BTreeMap<Id, Built>, WheelError> {
-    let order = order(jobs)?;
+pub(super) fn build_all(
+    jobs: &[Job],
+    there: BTreeMap<Id, Built>,
+    workshop: Workshop<'_>,
+) -> Result<BTreeMap<Id, Built>, WheelError> {
+    let order = order(jobs, &there)?;
     let (packages, parallel) = split(workshop.settings);
     let longest = order.iter().map(|ranked| ranked.chain).max().unwrap_or(0);
     let share = |ranked: &Ranked| Share { parallel, nice: if ranked.through == longest { 0 } else { ASIDE } };
     let queue = order.into_iter().map(|ranked| (&jobs[ranked.job], share(&ranked))).collect();
-    let board = Board { state: Mutex::new(State { queue, ..State::default() }), changed: Condvar::new() };
+    let board = Board { state: Mutex::new(State { queue, built: there, ..State::default() }), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 0..packages.min(jobs.len()) {
             scope.spawn(|| board.work(workshop));
@@ -55,14 +59,14 @@ struct Ranked {
 }
 
 /// Jobs, heaviest chain first; equal ones by name.
-fn order(jobs: &[Job]) -> Result<Vec<Ranked>, WheelError> {
+fn order(jobs: &[Job], there: &BTreeMap<Id, Built>) -> Result<Vec<Ranked>, WheelError> {
     let mut places = BTreeMap::new();
     for (place, job) in jobs.iter().enumerate() {
         if places.insert(&job.id, place).is_some() {
             return Err(WheelError::Twice { package: job.id.clone() });
         }
     }
-    let sorted = topological(jobs, &places)?;
+    let sorted = topological(jobs, &places, there)?;
     // One is added, so that a job without sources of C still counts.
     let weights: Vec<u64> =
         jobs.iter().map(|job| Ok(source::weight(&job.source)?.saturating_add(1))).collect::<Result<_, WheelError>>()?;
@@ -104,9 +108,13 @@ fn dependents(jobs: &[Job], places: &BTreeMap<&Id, usize>, of: usize) -> Vec<usi
 }
 
 /// Jobs after those that they need.
-fn topological(jobs: &[Job], places: &BTreeMap<&Id, usize>) -> Result<Vec<usize>, WheelError> {
+fn topological(
+    jobs: &[Job],
+    places: &BTreeMap<&Id, usize>,
+    there: &BTreeMap<Id, Built>,
+) -> Result<Vec<usize>, WheelError> {
     for job in jobs {
-        if let Some(requirement) = needs(job).find(|need| !places.contains_key(need)) {
+        if let Some(requirement) = needs(job).find(|need| !places.contains_key(need) && !there.contains_key(need)) {
             return Err(WheelError::Unknown { package: job.id.clone(), requirement: requirement.clone() });
         }
     }
@@ -114,8 +122,9 @@ fn topological(jobs: &[Job], places: &BTreeMap<&Id, usize>) -> Result<Vec<usize>
     let mut done = BTreeSet::new();
     let mut left: Vec<usize> = places.values().copied().collect();
     while !left.is_empty() {
-        let (ready, rest): (Vec<usize>, Vec<usize>) =
-            left.iter().partition(|place| needs(&jobs[**place]).all(|need| done.contains(need)));
+        let (ready, rest): (Vec<usize>, Vec<usize>) = left
+            .iter()
+            .partition(|place| needs(&jobs[**place]).all(|need| done.contains(need) || there.contains_key(need)));
         if ready.is_empty() {
             return Err(WheelError::Cycle { packages: rest.into_iter().map(|place| jobs[place].id.clone()).collect() });
         }
@@ -225,7 +234,7 @@ mod tests {
     fn the_heaviest_chain_goes_first() {
         let (_root, jobs) =
             jobs(&[("psycopg-c", 30, &[]), ("xmlsec", 5, &["lxml"]), ("lxml", 90, &[]), ("gssapi", 40, &[])]);
-        let order = order(&jobs).unwrap();
+        let order = order(&jobs, &BTreeMap::new()).unwrap();
         let names: Vec<&str> = order.iter().map(|ranked| jobs[ranked.job].id.name.as_str()).collect();
         assert_eq!(names, ["lxml", "gssapi", "psycopg-c", "xmlsec"]);
         let through: Vec<u64> = order.iter().map(|ranked| ranked.through).collect();
@@ -235,12 +244,12 @@ mod tests {
     #[test]
     fn what_cannot_be_ordered_is_refused() {
         let (_a, cycle) = jobs(&[("a", 1, &["b"]), ("b", 1, &["a"]), ("c", 1, &[])]);
-        assert!(matches!(order(&cycle), Err(WheelError::Cycle { packages }) if packages.len() == 2));
+        assert!(matches!(order(&cycle, &BTreeMap::new()), Err(WheelError::Cycle { packages }) if packages.len() == 2));
         let (_b, unknown) = jobs(&[("a", 1, &["b"])]);
-        assert!(matches!(order(&unknown), Err(WheelError::Unknown { .. })));
+        assert!(matches!(order(&unknown, &BTreeMap::new()), Err(WheelError::Unknown { .. })));
         let (_c, mut twice) = jobs(&[("a", 1, &[])]);
         twice.extend(twice.clone());
-        assert!(matches!(order(&twice), Err(WheelError::Twice { .. })));
+        assert!(matches!(order(&twice, &BTreeMap::new()), Err(WheelError::Twice { .. })));
     }
 
     #[test]

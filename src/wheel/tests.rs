@@ -44,6 +44,10 @@ fn host() -> Inputs {
         libraries: vec!["/usr/lib/x86_64-linux-gnu".into()],
         pkg_config: vec![],
         interpreter: "/lib64/ld-linux-x86-64.so.2".into(),
+        runtime: crate::inputs::Runtime::Copied,
+        building: Vec::new(),
+        tools: std::collections::BTreeMap::new(),
+        env: std::collections::BTreeMap::new(),
     }
 }
 
@@ -81,7 +85,7 @@ impl Shop {
     }
 
     fn build(&self, jobs: &[Job]) -> Result<BTreeMap<Id, Built>, WheelError> {
-        build_all(jobs, self.workshop())
+        build_all(jobs, BTreeMap::new(), self.workshop())
     }
 
     fn build_one(&self, job: Job) -> Result<Built, WheelError> {
@@ -309,7 +313,8 @@ fn progress_names_the_files() {
     let job = shop.project("shown", &[("a.c", ""), ("b.c", "")]);
     let events = Events(Mutex::default());
     for _ in 0..2 {
-        build_all(std::slice::from_ref(&job), Workshop { reporter: &events, ..shop.workshop() }).unwrap();
+        build_all(std::slice::from_ref(&job), BTreeMap::new(), Workshop { reporter: &events, ..shop.workshop() })
+            .unwrap();
     }
     let expected = ["start", "a.c", "b.c", "end, cached false", "start", "end, cached true"];
     assert_eq!(events.0.into_inner().unwrap(), expected.map(|text| format!("shown 1.0: {text}")));

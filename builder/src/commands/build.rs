@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let started = Instant::now();
     let order = args.subject.order(&args.out, args.locked, !args.no_bytecode)?;
     let workbench = args.subject.open(cx, args.locked)?;
-    let built = pipeline::build(&order, &workbench.tools())?;
+    let mut tools = workbench.tools();
+    tools.given = args.subject.given(&order, cx)?;
+    let built = pipeline::build(&order, &tools)?;
     if cx.json {
         cx.print(&format!("{}\n", serde_json::json!(built)));
     } else if cx.quiet {

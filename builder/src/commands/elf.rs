@@ -111,6 +111,10 @@ struct SetArgs {
     /// Write the result to another file, and leave the one named alone
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write what changes over each file, and nothing else: much faster than a new file in its place, but not for
+    /// programs and libraries that run at this moment
+    #[arg(long, conflicts_with_all = ["output", "dry_run", "add_runpath", "shrink_runpath"])]
+    in_place: bool,
     /// Print what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -159,6 +163,11 @@ fn set(args: &SetArgs, cx: &Context) -> Result<(), Failure> {
         return Err(Failure::usage("--output takes one file only", "name one FILE, or leave --output out"));
     }
     let edits = args.edits()?;
+    if args.in_place {
+        let all = elf::each_file(&args.files, cx.settings.jobs, |path| elf::edit_in_place(path, &edits));
+        let shown = |path: &Path, changed: bool| changed.then(|| format!("{}\n", path.display())).unwrap_or_default();
+        return finish(&args.files, all, cx, shown);
+    }
     let all = elf::each_file(&args.files, cx.settings.jobs, |path| args.set_one(path, &edits));
     finish(&args.files, all, cx, |path, changes| {
         let lines: String = changes.iter().map(|line| format!("  {line}\n")).collect();

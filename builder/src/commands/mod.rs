@@ -7,12 +7,17 @@ mod fetch;
 mod inputs;
 mod install;
 mod lock;
+pub(crate) mod nix_build;
 mod place;
 pub(crate) mod plan;
+mod references;
 mod relink;
+mod strip;
+mod substitute;
 mod unpack;
 mod verify;
 mod wheel;
+mod why;
 
 use crate::context::{Context, Globals};
 use crate::failure::Failure;
@@ -41,9 +46,14 @@ pub(crate) enum Command {
     Unpack(unpack::Args),
     Wheel(wheel::Args),
     Install(install::Args),
+    Substitute(substitute::Args),
     Relink(relink::Args),
     Place(place::Args),
     Verify(verify::Args),
+    Strip(strip::Args),
+    References(references::Args),
+    Why(why::Args),
+    NixBuild(nix_build::Args),
     Elf(elf::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -60,9 +70,14 @@ impl Command {
             Self::Unpack(args) => unpack::run(args, cx),
             Self::Wheel(args) => wheel::run(args, cx),
             Self::Install(args) => install::run(args, cx),
+            Self::Substitute(args) => substitute::run(args, cx),
             Self::Relink(args) => relink::run(args, cx),
             Self::Place(args) => place::run(args, cx),
             Self::Verify(args) => verify::run(args, cx),
+            Self::Strip(args) => strip::run(args, cx),
+            Self::References(args) => references::run(args, cx),
+            Self::Why(args) => why::run(args, cx),
+            Self::NixBuild(args) => nix_build::run(args, cx),
             Self::Elf(args) => elf::run(args, cx),
             Self::Completions(args) => completions::run(args, cx),
             Self::Man(args) => completions::man(args, cx),

@@ -1,5 +1,6 @@
 //! `akb wheel`: one source distribution or folder becomes a wheel.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use akb::digest::Sha256;
@@ -55,11 +56,11 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let workshop = Workshop { inputs: &inputs, settings: &cx.settings, cache: tools.cache, reporter: cx.reporter() };
     if args.show_requires {
         let mut all = wheel::build_system(&job.source)?.requires;
-        all.extend(wheel::requires(&job, &std::collections::BTreeMap::new(), workshop)?);
+        all.extend(wheel::requires(&job, &BTreeMap::new(), workshop)?);
         cx.print(&(all.join("\n") + "\n"));
         return Ok(());
     }
-    for built in wheel::build_all(&[job], workshop)?.into_values() {
+    for built in wheel::build_all(&[job], BTreeMap::new(), workshop)?.into_values() {
         let to = absolute(&args.out)?.join(&built.file);
         std::fs::create_dir_all(&args.out).map_err(|error| Failure::io("create", &args.out, &error))?;
         std::fs::copy(&built.wheel, &to).map_err(|error| Failure::io("write", &to, &error))?;
@@ -92,6 +93,9 @@ impl Args {
 
     fn inputs(&self, workbench: &Workbench<'_>, cx: &Context) -> Result<Inputs, Failure> {
         let (tools, python) = (workbench.tools(), self.python);
+        if let Some(inputs) = self.sources.prefixes(python, true, cx)? {
+            return Ok(inputs);
+        }
         if self.sources.provider() == Some(Provider::Host) {
             let wish = host::Wish { python, program: None, path: tools.host_path, compiles: true };
             return Ok(host::choose(&wish)?);

@@ -9,7 +9,9 @@
 //! ```
 //! Pins say all that [`realise`] needs: no index is looked at, and no signature, since their hashes are fixed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,7 @@ mod error;
 pub mod index;
 pub mod relation;
 pub mod release;
+pub mod relocate;
 pub mod signed;
 mod suite;
 mod tree;
@@ -149,13 +152,17 @@ impl Pin {
 
     /// A path that is joined to an address must not become another address.
     fn check(&self) -> Result<(), DebianError> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~%".contains(&byte);
-        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal);
-        if self.file.starts_with("pool/") && self.file.split('/').all(part) {
-            return Ok(());
-        }
-        Err(DebianError::Path { package: self.package.clone(), file: self.file.clone() })
+        check_path(&self.package, &self.file)
     }
+}
+
+fn check_path(package: &str, file: &str) -> Result<(), DebianError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~%".contains(&byte);
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal);
+    if file.starts_with("pool/") && file.split('/').all(part) {
+        return Ok(());
+    }
+    Err(DebianError::Path { package: package.to_owned(), file: file.to_owned() })
 }
 
 /// Finds the packages that `wish` needs in the archive's signed index.
@@ -231,6 +238,10 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         libraries: vec![triplet, "/usr/lib".into()],
         pkg_config: Vec::new(),
         interpreter: port.interpreter.into(),
+        runtime: super::Runtime::Copied,
+        building: Vec::new(),
+        tools: BTreeMap::new(),
+        env: BTreeMap::new(),
     };
     for (needed, package) in [(&inputs.python, format!("python{short}")), (&inputs.interpreter, "libc6".to_owned())] {
         if inputs.locate(needed).is_none() {
@@ -238,6 +249,26 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         }
     }
     Ok(inputs)
+}
+
+/// The files of `pins` by their base names, in the cache.
+///
+/// # Errors
+/// As [`realise`].
+pub fn files(pins: &[Pin], archive: &Archive<'_>) -> Result<BTreeMap<String, PathBuf>, DebianError> {
+    pins.iter().try_for_each(Pin::check)?;
+    let files = Mutex::new(BTreeMap::new());
+    archive.each_file(pins, 1, |pin, path| {
+        files.lock().unwrap_or_else(PoisonError::into_inner).insert(pin.file_id().name, path);
+        Ok(())
+    })?;
+    Ok(files.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The file at `path` of the archive (`pool/…`), from the cache if it is there.
+pub fn file(path: &str, expected: &FileId, archive: &Archive<'_>) -> Result<PathBuf, DebianError> {
+    check_path(&expected.name, path)?;
+    archive.file(path, expected)
 }
 
 /// The target that the pinned Python and C library make.

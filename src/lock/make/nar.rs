@@ -1,4 +1,4 @@
-//! The hash of the fetch output.
+//! The hash of a fetch output.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::digest::Sha256;
 use crate::nar;
 
-/// The NAR hash of the fetch output: one flat folder of `files`, each under its name, none executable. `files` says
+/// The NAR hash of a fetch output: one flat folder of `files`, each under its name, none executable. `files` says
 /// where they are on this machine.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn fetch_hash(files: &BTreeMap<String, PathBuf>) -> io::Result<Sha256> {
+pub fn flat_hash(files: &BTreeMap<String, PathBuf>) -> io::Result<Sha256> {
     let mut encoder = nar::hasher()?;
     encoder.folder(Path::new(""))?;
     for (name, path) in files {

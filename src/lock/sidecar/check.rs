@@ -184,6 +184,23 @@ impl Sidecar {
         let packages = self.packages.iter().map(package).collect::<Result<_, _>>()?;
         Ok(Plan { target: self.target.clone(), packages })
     }
+
+    /// As much of the plan as this lock alone tells: local packages are missing, and git ones have no address.
+    pub fn partial_plan(&self) -> Plan {
+        let git = |locked: &Locked| match &locked.content {
+            Content::Git { revision, subdirectory, .. } => Some(Origin::Git {
+                repository: String::new(),
+                revision: revision.clone(),
+                subdirectory: subdirectory.clone(),
+            }),
+            _ => None,
+        };
+        let package = |locked: &Locked| {
+            let origin = origin(locked).or_else(|| git(locked))?;
+            Some(Package { name: locked.name.clone(), version: locked.version.clone(), origin })
+        };
+        Plan { target: self.target.clone(), packages: self.packages.iter().filter_map(package).collect() }
+    }
 }
 
 /// Whether a package is compiled: it needs a build environment.

@@ -87,6 +87,7 @@ struct RawSidecar {
     _version: i64,
     source: Sha256,
     fetch_hash: Option<String>,
+    inputs_hash: Option<String>,
     target: RawTarget,
     inputs: Option<RawInputs>,
     #[serde(default)]
@@ -151,6 +152,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Sidecar, SidecarError> {
         source: raw.source,
         target: Target { python: raw.target.python, platform: raw.target.platform },
         fetch_hash: raw.fetch_hash.as_deref().map(|hash| cx.sri("fetch-hash", hash)).transpose()?,
+        inputs_hash: raw.inputs_hash.as_deref().map(|hash| cx.sri("inputs-hash", hash)).transpose()?,
         packages: raw.package.into_iter().map(|raw| cx.locked("package", raw)).collect::<Result<_, _>>()?,
         builds: raw.build.into_iter().map(|raw| cx.locked("build", raw)).collect::<Result<_, _>>()?,
         inputs: raw.inputs.map(|raw| cx.inputs(raw)).transpose()?,

@@ -30,6 +30,7 @@ fn sample() -> Sidecar {
         source: Sha256::of(b"source"),
         target: Target { python: "3.14".parse().unwrap(), platform: "x86_64-manylinux_2_42".parse().unwrap() },
         fetch_hash: Some(Sha256::of(b"fetch")),
+        inputs_hash: Some(Sha256::of(b"inputs")),
         packages: vec![
             locked("app", "1", Content::Local { kind: LocalKind::Editable }, Some(vec![])),
             locked("attrs", "25.4.0", Content::Wheel(file("attrs-25.4.0-py3-none-any.whl")), None),
@@ -333,7 +334,7 @@ proptest! {
     fn every_lock_reads_back(mut packages in proptest::collection::vec(any_locked(), 0..12)) {
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         packages.dedup_by(|a, b| a.name == b.name);
-        let sidecar = Sidecar { packages, builds: vec![], fetch_hash: None, inputs: None, ..sample() };
+        let sidecar = Sidecar { packages, builds: vec![], fetch_hash: None, inputs_hash: None, inputs: None, ..sample() };
         prop_assert_eq!(parse(&sidecar.to_toml()).unwrap(), sidecar);
     }
 

@@ -16,6 +16,9 @@ pub(super) fn write(sidecar: &Sidecar) -> String {
     if let Some(hash) = sidecar.fetch_hash {
         out.line(format_args!("fetch-hash = \"{}\"", hash.sri()));
     }
+    if let Some(hash) = sidecar.inputs_hash {
+        out.line(format_args!("inputs-hash = \"{}\"", hash.sri()));
+    }
     out.line(format_args!("\n[target]"));
     out.line(format_args!("python = \"{}\"", sidecar.target.python));
     out.line(format_args!("platform = \"{}\"", sidecar.target.platform));

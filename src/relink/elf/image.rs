@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use goblin::elf::Elf;
+use goblin::elf::dynamic::DF_1_NODEFLIB;
 use goblin::elf::header::{EI_CLASS, EI_DATA, EI_OSABI, ELFOSABI_LINUX, ELFOSABI_NONE, ET_DYN, ET_EXEC, Header};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP};
 use goblin::elf::section_header::SHT_NOBITS;
@@ -34,6 +35,8 @@ pub struct Image {
     pub needed: Vec<String>,
     /// The search path that counts.
     pub search: Option<SearchPath>,
+    /// Whether the dynamic linker's own folders are not searched for what it needs (`DF_1_NODEFLIB`).
+    pub no_default_lib: bool,
     /// Versions that it needs, by the library that must define them.
     pub needs: BTreeMap<String, BTreeSet<Version>>,
     /// Versions that it defines.
@@ -123,6 +126,7 @@ impl Image {
             soname: elf.soname.map(own),
             needed: elf.libraries.iter().map(|name| own(name)).collect(),
             search: search_path(bytes, &elf)?,
+            no_default_lib: dynamic_flags(&elf) & DF_1_NODEFLIB != 0,
             needs: needs(&elf),
             defines: defines(&elf),
             dlopen: dlopen_notes(bytes, &elf),
@@ -133,6 +137,10 @@ impl Image {
     pub fn search_folders(&self) -> impl Iterator<Item = &str> {
         self.search.iter().flat_map(|search| search.text.split(':')).filter(|folder| !folder.is_empty())
     }
+}
+
+fn dynamic_flags(elf: &Elf<'_>) -> u64 {
+    elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1)
 }
 
 fn interpreter(bytes: &[u8], elf: &Elf<'_>) -> Option<String> {

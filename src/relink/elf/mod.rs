@@ -41,7 +41,7 @@ mod symbols;
 mod versions;
 
 pub use description::{Description, Section, Segment, Symbol, Tables, os_abi_name, os_abi_number};
-pub use disk::{FileError, each_file, edit_file, read_file, undo_file, write_file};
+pub use disk::{FileError, each_file, edit_file, edit_in_place, read_file, undo_file, write_file};
 pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
 pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};

@@ -1,0 +1,523 @@
+//! Finds needles in bytes.
+//!
+//! Strings are found by their first bytes with vector instructions (`memchr`, `aho-corasick`). Words of a known length
+//! and alphabet are found by runs of the alphabet, of which there are few as long as a word. Both look for UTF-16 too,
+//! which for these needles is every second byte zero.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memmem::Finder;
+
+use super::needles::{Class, Needles, Words};
+
+/// A needle among [`Needles`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Which {
+    Pattern(usize),
+    Literal(usize),
+    /// Which list, and which of it.
+    Word(usize, usize),
+}
+
+/// A place where a needle was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) which: Which,
+    /// UTF-16 rather than plain bytes.
+    pub(super) wide: bool,
+}
+
+/// Needles, prepared.
+pub(super) struct Matcher<'a> {
+    needles: &'a Needles,
+    anchors: Anchors,
+    /// What may begin with each anchor.
+    groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>>,
+    filters: Vec<Filter>,
+    longest: usize,
+    shortest: usize,
+}
+
+/// Finds the first bytes of strings, all of one length.
+enum Anchors {
+    Few(Vec<Finder<'static>>),
+    Many(Box<AhoCorasick>, Vec<Vec<u8>>),
+}
+
+/// Up to this many strings are cheaper to find one by one.
+const FEW: usize = 4;
+/// Bytes of a string that are enough to make it rare.
+const ANCHOR: usize = 12;
+
+impl<'a> Matcher<'a> {
+    /// Prepares needles without flaws; the error is a reason.
+    pub(super) fn new(needles: &'a Needles) -> Result<Self, String> {
+        let heads = || {
+            let patterns = needles.patterns.iter().enumerate().map(|(at, one)| (Which::Pattern(at), &one.prefix));
+            let literals = needles.literals.iter().enumerate().map(|(at, one)| (Which::Literal(at), &one.bytes));
+            patterns.chain(literals)
+        };
+        let length = heads().map(|(_, bytes)| bytes.len()).min().unwrap_or(ANCHOR).min(ANCHOR);
+        let mut groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>> = BTreeMap::new();
+        for (which, bytes) in heads() {
+            for wide in [false, true] {
+                let all = if wide { widened(bytes) } else { bytes.clone() };
+                groups.entry(all[..length].to_vec()).or_default().push((which, wide));
+            }
+        }
+        let keys: Vec<Vec<u8>> = groups.keys().cloned().collect();
+        let anchors = if keys.len() <= FEW {
+            Anchors::Few(keys.iter().map(|key| Finder::new(key).into_owned()).collect())
+        } else {
+            let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&keys);
+            Anchors::Many(Box::new(automaton.map_err(|error| error.to_string())?), keys)
+        };
+        let whole = |pattern: &super::Pattern| pattern.prefix.len() + pattern.length + pattern.most.max(1);
+        let lengths = needles.literals.iter().map(|literal| literal.bytes.len());
+        let lengths = lengths.chain(needles.words.iter().map(Words::length)).chain(needles.patterns.iter().map(whole));
+        let least = needles.literals.iter().map(|literal| literal.bytes.len());
+        let least = least.chain(needles.words.iter().map(Words::length));
+        let least = least.chain(needles.patterns.iter().map(|pattern| pattern.prefix.len() + pattern.length));
+        Ok(Self {
+            needles,
+            anchors,
+            groups,
+            filters: needles.words.iter().map(Filter::new).collect(),
+            longest: 2 * lengths.max().unwrap_or(0),
+            shortest: least.min().unwrap_or(usize::MAX),
+        })
+    }
+
+    /// The most bytes that have to be seen to know what begins at one byte.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Fewer bytes than that hold nothing.
+    pub(super) fn shortest(&self) -> usize {
+        self.shortest
+    }
+
+    /// All hits, sorted. A word inside of what a pattern found is not told again.
+    pub(super) fn find(&self, bytes: &[u8]) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        match &self.anchors {
+            Anchors::Few(finders) => {
+                for finder in finders {
+                    let mut from = 0;
+                    while let Some(found) = finder.find(bytes.get(from..).unwrap_or_default()) {
+                        self.check(bytes, from + found, finder.needle(), &mut hits);
+                        from += found + 1;
+                    }
+                }
+            }
+            Anchors::Many(automaton, keys) => {
+                let mut from = 0;
+                while let Some(found) = automaton.find(bytes.get(from..).unwrap_or_default()) {
+                    let at = from + found.start();
+                    self.check(bytes, at, &keys[found.pattern().as_usize()], &mut hits);
+                    from = at + 1;
+                }
+            }
+        }
+        for (list, (words, filter)) in self.needles.words.iter().zip(&self.filters).enumerate() {
+            if !words.list().is_empty() {
+                let mut hit = |start: usize, index: usize, wide: bool| {
+                    let size = if wide { 2 * words.length() - 1 } else { words.length() };
+                    hits.push(Hit { start, end: start + size, which: Which::Word(list, index), wide });
+                };
+                find_words(bytes, words, filter, |at, index| hit(at, index, false));
+                find_wide_words(bytes, words, filter, |at, index| hit(at, index, true));
+            }
+        }
+        // The longer of two that begin at the same byte comes first.
+        hits.sort_unstable_by(|a, b| (a.start, b.end, a.which).cmp(&(b.start, a.end, b.which)));
+        let mut covered = 0;
+        hits.retain(|hit| {
+            if matches!(hit.which, Which::Pattern(_)) {
+                covered = covered.max(hit.end);
+            }
+            !matches!(hit.which, Which::Word(..)) || hit.end > covered
+        });
+        hits
+    }
+
+    /// Looks what really begins at `at`, where an anchor was found.
+    fn check(&self, bytes: &[u8], at: usize, anchor: &[u8], hits: &mut Vec<Hit>) {
+        for &(which, wide) in self.groups.get(anchor).into_iter().flatten() {
+            let text = View { bytes, at, wide };
+            let length = match which {
+                Which::Literal(index) => text.literal(&self.needles.literals[index].bytes),
+                Which::Pattern(index) => text.pattern(&self.needles.patterns[index]),
+                Which::Word(..) => None,
+            };
+            if let Some(length) = length {
+                hits.push(Hit { start: at, end: text.place(length - 1) + 1, which, wide });
+            }
+        }
+    }
+
+    /// The part of a hit that a replacement overwrites, in bytes of the file.
+    pub(super) fn hidden(&self, hit: &Hit) -> impl Iterator<Item = usize> + use<> {
+        let range: Range<usize> = match hit.which {
+            Which::Literal(index) => self.needles.literals[index].hidden.clone(),
+            Which::Pattern(index) => {
+                let pattern = &self.needles.patterns[index];
+                pattern.prefix.len()..pattern.prefix.len() + pattern.length
+            }
+            Which::Word(list, _) => 0..self.needles.words[list].length(),
+        };
+        let (start, stride) = (hit.start, if hit.wide { 2 } else { 1 });
+        range.map(move |index| start + index * stride)
+    }
+
+    /// What was found, as a person is told.
+    pub(super) fn shown(&self, bytes: &[u8], hit: &Hit) -> String {
+        match hit.which {
+            Which::Word(list, index) => self.needles.words[list].list()[index].1.clone(),
+            Which::Literal(index) => String::from_utf8_lossy(&self.needles.literals[index].bytes).into_owned(),
+            Which::Pattern(_) => {
+                let stride = if hit.wide { 2 } else { 1 };
+                let text: Vec<u8> = bytes[hit.start..hit.end].iter().copied().step_by(stride).collect();
+                String::from_utf8_lossy(&text).into_owned()
+            }
+        }
+    }
+}
+
+/// Characters from a place on: bytes, or every second one.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    wide: bool,
+}
+
+impl View<'_> {
+    fn place(self, index: usize) -> usize {
+        self.at + if self.wide { 2 * index } else { index }
+    }
+
+    fn get(self, index: usize) -> Option<u8> {
+        let place = self.place(index);
+        if self.wide && index > 0 && self.bytes.get(place - 1) != Some(&0) {
+            return None;
+        }
+        self.bytes.get(place).copied()
+    }
+
+    fn literal(self, literal: &[u8]) -> Option<usize> {
+        let same = literal.iter().enumerate().all(|(index, &byte)| self.get(index) == Some(byte));
+        same.then_some(literal.len())
+    }
+
+    fn pattern(self, pattern: &super::Pattern) -> Option<usize> {
+        let body = self.literal(&pattern.prefix)?;
+        let tail = body + pattern.length;
+        let is_body = |index| self.get(index).is_some_and(|byte| pattern.alphabet.has(byte));
+        if !(body..tail).all(is_body) || is_body(tail) {
+            return None;
+        }
+        let is_tail = |&index: &usize| self.get(index).is_some_and(|byte| pattern.tail.has(byte));
+        Some(tail + (tail..tail + pattern.most).take_while(is_tail).count())
+    }
+}
+
+/// The bytes with a zero between any two.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let mut wide: Vec<u8> = bytes.iter().flat_map(|&byte| [byte, 0]).collect();
+    wide.pop();
+    wide
+}
+
+/// Says of most bytes that they are no word of a list.
+struct Filter {
+    starts: Vec<bool>,
+    ranges: Ranges,
+}
+
+impl Filter {
+    fn new(words: &Words) -> Self {
+        let mut starts = vec![false; 1 << 16];
+        for (word, _) in words.list() {
+            starts[Self::key(word)] = true;
+        }
+        Self { starts, ranges: Ranges::around(words.alphabet()) }
+    }
+
+    /// Letters and digits differ in their lower five bits and one more.
+    fn key(word: &[u8]) -> usize {
+        (usize::from(word[0]) << 10 ^ usize::from(word[1]) << 5 ^ usize::from(word[2])) & 0xffff
+    }
+
+    /// Which word of the list it is.
+    #[inline]
+    fn find(&self, words: &Words, word: &[u8]) -> Option<usize> {
+        if !self.starts[Self::key(word)] {
+            return None;
+        }
+        words.list().binary_search_by(|(known, _)| known.as_slice().cmp(word)).ok()
+    }
+}
+
+/// Two ranges of bytes that together hold an alphabet, and little else.
+#[derive(Clone, Copy)]
+struct Ranges {
+    low: (u8, u8),
+    high: (u8, u8),
+}
+
+impl Ranges {
+    /// Split where the alphabet has its widest gap.
+    fn around(alphabet: &Class) -> Self {
+        let members: Vec<u8> = (0..=u8::MAX).filter(|&byte| alphabet.has(byte)).collect();
+        let widest = (1..members.len()).max_by_key(|&at| members[at] - members[at - 1]).unwrap_or(0);
+        let span = |part: &[u8]| match (part.first(), part.last()) {
+            (Some(&first), Some(&last)) => (first, last - first),
+            _ => (0, 0),
+        };
+        let (low, high) = members.split_at(widest);
+        let high = span(high);
+        Self { low: if low.is_empty() { high } else { span(low) }, high }
+    }
+
+    #[inline]
+    fn may_hold(self, block: &[u8; BLOCK]) -> bool {
+        let mut all = true;
+        for &byte in block {
+            let low = byte.wrapping_sub(self.low.0) <= self.low.1;
+            let high = byte.wrapping_sub(self.high.0) <= self.high.1;
+            all &= low | high;
+        }
+        all
+    }
+}
+
+/// Bytes of which all must be in the alphabet where a word of twice the length is.
+const BLOCK: usize = 16;
+
+/// Finds words: every run of the alphabet that is long enough has a block that is all in it. Blocks are compared with
+/// two ranges of bytes first, which the compiler makes vector instructions of.
+fn find_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
+    let (length, alphabet) = (words.length(), words.alphabet());
+    let mut done = 0;
+    let mut run = |at: usize, size: usize| {
+        if at < done || !bytes[at..at + size].iter().all(|&byte| alphabet.has(byte)) {
+            return;
+        }
+        let before = bytes[done..at].iter().rev().take_while(|&&byte| alphabet.has(byte)).count();
+        let after = bytes[at..].iter().take_while(|&&byte| alphabet.has(byte)).count();
+        done = at + after;
+        for (index, word) in bytes[at - before..done].windows(length).enumerate() {
+            if let Some(which) = filter.find(words, word) {
+                found(at - before + index, which);
+            }
+        }
+    };
+    if length < 2 * BLOCK {
+        return (0..bytes.len()).step_by(length).for_each(|at| run(at, 1));
+    }
+    for (index, block) in bytes.as_chunks::<BLOCK>().0.iter().enumerate() {
+        if filter.ranges.may_hold(block) {
+            run(index * BLOCK, BLOCK);
+        }
+    }
+}
+
+/// Finds words in UTF-16. Of any two bytes inside of one, one is zero and the other in the alphabet; looking at two
+/// bytes out of each word's length meets every word.
+fn find_wide_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
+    let (length, alphabet) = (words.length(), words.alphabet());
+    let step = 2 * length - 2;
+    let mut done = 0;
+    let mut at = 0;
+    let mut word = vec![0; length];
+    while at + 1 < bytes.len() {
+        let first = match (bytes[at], bytes[at + 1]) {
+            (byte, 0) if alphabet.has(byte) => at,
+            (0, byte) if alphabet.has(byte) => at + 1,
+            _ => {
+                at += step;
+                continue;
+            }
+        };
+        // The run of characters around it, a zero between any two.
+        let is_next =
+            |place: usize| bytes.get(place - 1) == Some(&0) && bytes.get(place).is_some_and(|&byte| alphabet.has(byte));
+        let mut start = first;
+        while start >= done + 2 && bytes[start - 1] == 0 && alphabet.has(bytes[start - 2]) {
+            start -= 2;
+        }
+        let mut end = first;
+        while is_next(end + 2) {
+            end += 2;
+        }
+        for place in (start..=end).step_by(2).take_while(|place| place + 2 * (length - 1) <= end) {
+            word.iter_mut().zip(bytes[place..].iter().step_by(2)).for_each(|(to, from)| *to = *from);
+            if let Some(which) = filter.find(words, &word) {
+                found(place, which);
+            }
+        }
+        done = end.saturating_sub(1);
+        at = (at + step).max(end.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Pattern;
+    use super::*;
+
+    const HEX: &[u8] = b"0123456789abcdef";
+
+    fn pattern() -> Pattern {
+        let (alphabet, tail) = (Class::of(HEX), Class::of(b"-.xyz0123456789abcdef"));
+        Pattern { prefix: b"/shop/".to_vec(), alphabet, length: 8, tail, most: 20 }
+    }
+
+    fn found(needles: &Needles, bytes: &[u8]) -> Vec<(usize, String, bool)> {
+        let matcher = Matcher::new(needles).unwrap();
+        let hits = matcher.find(bytes);
+        hits.iter().map(|hit| (hit.start, matcher.shown(bytes, hit), hit.wide)).collect()
+    }
+
+    fn wide(text: &str) -> Vec<u8> {
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn patterns_need_exactly_their_run() {
+        let needles = Needles::default().pattern(pattern());
+        let bytes = b"x/shop/0123abcd-xyz /shop/0123abcde-x /shop/0123abc-x /shop/00000000";
+        let expected = [(1, "/shop/0123abcd-xyz".to_owned(), false), (54, "/shop/00000000".to_owned(), false)];
+        assert_eq!(found(&needles, bytes), expected);
+    }
+
+    #[test]
+    fn overlapping_strings_are_all_found() {
+        let names = ["/build", "/build/src", "/build/srk", "aaaa", "aaaaa", "bcde", "cdef"];
+        let needles = names.iter().fold(Needles::default(), |needles, name| needles.literal(*name));
+        let text: Vec<String> = found(&needles, b"/build/src aaaaaa bcdef").into_iter().map(|hit| hit.1).collect();
+        assert_eq!(text, ["/build/src", "/build", "aaaaa", "aaaa", "aaaaa", "aaaa", "aaaa", "bcde", "cdef"]);
+    }
+
+    #[test]
+    fn words_are_found_alone_and_not_twice() {
+        let words = Words::new(
+            Class::of(HEX),
+            8,
+            [(b"0123abcd".to_vec(), "one".to_owned()), (b"zzzzzzzz".to_vec(), "never".to_owned())],
+        );
+        let needles = Needles::default().pattern(pattern()).words(words);
+        let expected =
+            [(3, "one".to_owned(), false), (12, "/shop/0123abcd-x".to_owned(), false), (30, "one".to_owned(), false)];
+        assert_eq!(found(&needles, b"fff0123abcd /shop/0123abcd-x 00123abcdf"), expected);
+    }
+
+    #[test]
+    fn utf_16_is_found_at_any_byte() {
+        let words = Words::new(Class::of(HEX), 8, [(b"0123abcd".to_vec(), "one".to_owned())]);
+        let needles = Needles::default().pattern(pattern()).words(words).literal("/build");
+        for shift in 0..3 {
+            let mut bytes = vec![b'q'; shift];
+            bytes.extend(wide("/build /shop/89abcdef-x 0123abcd"));
+            let expected = [
+                (shift, "/build".to_owned(), true),
+                (shift + 14, "/shop/89abcdef-x".to_owned(), true),
+                (shift + 48, "one".to_owned(), true),
+            ];
+            assert_eq!(found(&needles, &bytes), expected);
+        }
+    }
+
+    proptest! {
+        /// Against the definition: every window is compared with every word.
+        #[test]
+        fn skipping_finds_what_looking_everywhere_finds(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'0'), Just(b'1'), Just(0), Just(b'x')], 0..200),
+        ) {
+            let list = ["0101", "1111", "0000", "0110"].map(|word| (word.as_bytes().to_vec(), word.to_owned()));
+            let needles = Needles::default().words(Words::new(Class::of(b"01"), 4, list.clone()));
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for (word, shown) in &list {
+                    if bytes[at..].starts_with(word) {
+                        expected.push((at, shown.clone(), false));
+                    }
+                    if bytes[at..].starts_with(&widened(word)) {
+                        expected.push((at, shown.clone(), true));
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+
+        /// The same for words that are long enough for vector instructions: some that are there, one that is not.
+        #[test]
+        fn long_words_are_found_wherever_they_are(
+            parts in proptest::collection::vec((0_usize..80, "[x\\x00]{1,3}", any::<u64>(), any::<bool>()), 1..6),
+            picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..4),
+        ) {
+            let mut bytes = Vec::new();
+            for (size, between, bits, is_wide) in parts {
+                let run: Vec<u8> = (0..size).map(|at| b"01"[usize::from(bits.rotate_left(at as u32 * 7) & 1 == 1)]).collect();
+                bytes.extend(if is_wide { widened(&run) } else { run });
+                bytes.extend(between.as_bytes());
+            }
+            let windows: Vec<Vec<u8>> = (0..bytes.len())
+                .flat_map(|at| [(at, 1), (at, 2)])
+                .map(|(at, stride)| bytes[at..].iter().copied().step_by(stride).take(32).collect())
+                .collect();
+            let mut list: Vec<(Vec<u8>, String)> = picks.iter().map(|pick| (pick.get(&windows).clone(), "w".to_owned())).collect();
+            list.retain(|(word, _)| word.len() == 32 && word.iter().all(|byte| b"01".contains(byte)));
+            let needles = Needles::default().words(Words::new(Class::of(b"01"), 32, list.clone()));
+            list.sort();
+            list.dedup();
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for (word, shown) in &list {
+                    for (all, is_wide) in [(word.clone(), false), (widened(word), true)] {
+                        if bytes[at..].starts_with(&all) {
+                            expected.push((at, shown.clone(), is_wide));
+                        }
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+
+        #[test]
+        fn strings_are_found_as_windows_are(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0)], 0..120),
+            strings in proptest::collection::btree_set("[ab]{4,7}", 1..6),
+        ) {
+            let needles = strings.iter().fold(Needles::default(), |needles, text| needles.literal(text.as_str()));
+            let mut expected = Vec::new();
+            for at in 0..bytes.len() {
+                for text in &strings {
+                    for (all, is_wide) in [(text.as_bytes().to_vec(), false), (widened(text.as_bytes()), true)] {
+                        if bytes[at..].starts_with(&all) {
+                            expected.push((at, text.clone(), is_wide));
+                        }
+                    }
+                }
+            }
+            let mut result = found(&needles, &bytes);
+            result.sort();
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Gives files of a finished tree other contents: never half, with mode and time as they were, hard links kept, and
+//! with what their packages' `RECORD` says of them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, FileTimes, Metadata};
+use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use crate::digest::Sha256;
+use crate::install::record;
+use crate::tree::{self, TreeError};
+
+/// A file that could not be read or written.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) doing: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Failed {
+    move |source| Failed { doing, path: path.to_owned(), source }
+}
+
+fn temporary() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".akb-");
+    builder
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Gives a file other contents under the same name, mode and time. Other names of it (hard links) keep the old ones.
+pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let error = failed("write", path);
+    let metadata = fs::metadata(path).map_err(&error)?;
+    let mut file = temporary().tempfile_in(folder(path)).map_err(&error)?;
+    file.write_all(bytes).map_err(&error)?;
+    keep(file.as_file(), &metadata).map_err(&error)?;
+    file.persist(path).map(drop).map_err(|failed| error(failed.error))
+}
+
+fn keep(file: &File, metadata: &Metadata) -> io::Result<()> {
+    file.set_times(FileTimes::new().set_modified(metadata.modified()?))?;
+    file.set_permissions(metadata.permissions())
+}
+
+/// Makes `path` another name of `known`, which holds `bytes`.
+pub(crate) fn hard_link(known: &Path, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    match temporary().make_in(folder(path), |temporary| fs::hard_link(known, temporary)) {
+        Ok(made) => made.into_temp_path().persist(path).map_err(|error| failed("write", path)(error.error)),
+        // Not every file system has them.
+        Err(_) => file(path, bytes),
+    }
+}
+
+/// Gives a symbolic link another target.
+pub(crate) fn link(target: &Path, path: &Path) -> Result<(), Failed> {
+    let error = failed("write", path);
+    let made = temporary().make_in(folder(path), |temporary| symlink(target, temporary)).map_err(&error)?;
+    made.into_temp_path().persist(path).map_err(|failed| error(failed.error))
+}
+
+/// Why `RECORD` files could not be brought up to date.
+#[derive(Debug)]
+pub(crate) enum RecordsFailed {
+    Tree(TreeError),
+    File(Failed),
+}
+
+impl From<TreeError> for RecordsFailed {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
+
+impl From<Failed> for RecordsFailed {
+    fn from(error: Failed) -> Self {
+        Self::File(error)
+    }
+}
+
+/// Gives the rows of changed files (paths in the tree) their hash and size as they are now, in every `RECORD` of the
+/// tree, whatever its layout is. `RECORD` files that change are added to `changed`.
+pub(crate) fn records(tree: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<(), RecordsFailed> {
+    if changed.is_empty() || !tree.is_dir() {
+        return Ok(());
+    }
+    for node in tree::walk(tree)?.into_iter().filter(|node| is_record(&node.path)) {
+        let site = node.path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+        let place = tree.join(&node.path);
+        let old = fs::read(&place).map_err(failed("read", &place))?;
+        let mut problem = None;
+        let mut any = false;
+        let new = record::with_hashes(&old, |row| {
+            let path = tree.join(resolve(site, row).filter(|path| changed.contains(path))?);
+            any = true;
+            match File::open(&path).and_then(Sha256::of_reader) {
+                Ok(measured) => Some(measured),
+                Err(source) => {
+                    problem = Some(failed("read", &path)(source));
+                    None
+                }
+            }
+        });
+        if let Some(problem) = problem {
+            return Err(problem.into());
+        }
+        if any && new != old {
+            file(&place, &new)?;
+            changed.insert(node.path);
+        }
+    }
+    Ok(())
+}
+
+fn is_record(path: &Path) -> bool {
+    let info = path.parent().and_then(Path::extension);
+    path.file_name().is_some_and(|name| name == "RECORD") && info.is_some_and(|info| info == "dist-info")
+}
+
+/// The path in the tree that a row names.
+fn resolve(site: &Path, row: &str) -> Option<PathBuf> {
+    let mut path = site.to_owned();
+    for component in Path::new(row).components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir if path.pop() => {}
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(path)
+}

@@ -1,0 +1,219 @@
+//! Strips the files of a tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{Options, Outcome, Stripped, build_id, strip};
+use crate::explain::{ExitCode, Explain};
+use crate::relink::elf;
+use crate::report::Reporter;
+use crate::rewrite::{self, Failed, RecordsFailed};
+use crate::tree::{self, Kind, TreeError};
+
+/// Why a tree could not be stripped.
+#[derive(Debug, thiserror::Error)]
+pub enum StripError {
+    /// It could not be listed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A file could not be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was done.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No threads.
+    #[error("cannot start threads: {0}")]
+    Threads(String),
+}
+
+impl From<Failed> for StripError {
+    fn from(Failed { doing, path, source }: Failed) -> Self {
+        Self::Io { doing, path, source }
+    }
+}
+
+impl From<RecordsFailed> for StripError {
+    fn from(failed: RecordsFailed) -> Self {
+        match failed {
+            RecordsFailed::Tree(error) => error.into(),
+            RecordsFailed::File(failed) => failed.into(),
+        }
+    }
+}
+
+impl Explain for StripError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tree(error) => error.hint(),
+            Self::Io { .. } | Self::Threads(_) => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Tree(error) => error.exit_code(),
+            Self::Io { .. } => ExitCode::Failed,
+            Self::Threads(_) => ExitCode::Machine,
+        }
+    }
+}
+
+/// What was stripped. All paths are relative to the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// ELF files that were looked at.
+    pub files: u64,
+    /// Files with other bytes now, the `RECORD` files that list them too.
+    pub changed: BTreeSet<PathBuf>,
+    /// Bytes that went.
+    pub saved: u64,
+    /// ELF files that were left alone, and why.
+    pub left: BTreeMap<PathBuf, String>,
+    /// Files for debuggers that were made, relative to their folder, and what each belongs to.
+    pub debug: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// Strips all ELF programs and libraries of `tree` (a folder or a file). Object files and archives of them are left
+/// alone. With `debug`, what debuggers need goes to files in that folder: `lib/debug/.build-id/AB/CDEF.debug` where the
+/// linker gave a build id, `lib/debug/PATH.debug` otherwise. The result does not depend on `jobs`.
+pub fn tree(
+    tree: &Path,
+    options: Options,
+    debug: Option<&Path>,
+    jobs: NonZeroUsize,
+    reporter: &dyn Reporter,
+) -> Result<Report, StripError> {
+    let files = files(tree)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build();
+    let pool = pool.map_err(|error| StripError::Threads(error.to_string()))?;
+    let one = |(path, others): (&PathBuf, &Vec<PathBuf>)| file(tree, path, others, options, debug);
+    let results = pool.install(|| files.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
+    let mut report = Report::default();
+    for ((path, others), result) in files.iter().zip(results) {
+        let Some(result) = result else { continue };
+        report.files += 1;
+        match result {
+            Done::Unchanged => {}
+            Done::Left(reason) => {
+                reporter.note(format!("{} is left alone: {reason}", path.display()));
+                report.left.insert(path.clone(), reason);
+            }
+            Done::Stripped { saved, debug } => {
+                report.saved += saved;
+                report.changed.extend(others.iter().chain([path]).cloned());
+                report.debug.extend(debug.map(|file| (file, path.clone())));
+            }
+        }
+    }
+    rewrite::records(tree, &mut report.changed)?;
+    Ok(report)
+}
+
+/// The files of the tree and the other names of each (hard links).
+fn files(tree: &Path) -> Result<BTreeMap<PathBuf, Vec<PathBuf>>, StripError> {
+    if tree.is_file() {
+        return Ok(BTreeMap::from([(PathBuf::new(), Vec::new())]));
+    }
+    let mut files: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    let mut first: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    for node in tree::walk(tree)? {
+        if !matches!(node.kind, Kind::File { size, .. } if size > 64) {
+            continue;
+        }
+        let place = tree.join(&node.path);
+        let metadata = fs::symlink_metadata(&place).map_err(|error| io_error("read", &place, error))?;
+        if metadata.nlink() > 1 {
+            let known = first.entry((metadata.dev(), metadata.ino())).or_insert_with(|| node.path.clone());
+            if *known != node.path {
+                files.entry(known.clone()).or_default().push(node.path);
+                continue;
+            }
+        }
+        files.insert(node.path, Vec::new());
+    }
+    Ok(files)
+}
+
+fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StripError {
+    StripError::Io { doing, path: path.to_owned(), source }
+}
+
+/// What became of a file.
+enum Done {
+    Unchanged,
+    Left(String),
+    Stripped { saved: u64, debug: Option<PathBuf> },
+}
+
+fn file(
+    tree: &Path,
+    path: &Path,
+    others: &[PathBuf],
+    options: Options,
+    debug: Option<&Path>,
+) -> Result<Option<Done>, StripError> {
+    let place = if path.as_os_str().is_empty() { tree.to_owned() } else { tree.join(path) };
+    if !begins_as_elf(&place).map_err(|error| io_error("read", &place, error))? {
+        return Ok(None);
+    }
+    let bytes = fs::read(&place).map_err(|error| io_error("read", &place, error))?;
+    let target = debug.map(|_| debug_path(&bytes, if path.as_os_str().is_empty() { tree } else { path }));
+    let name = target.as_ref().and_then(|target| target.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let Stripped { bytes: fresh, debug: split } = match strip(&bytes, options, name.as_deref()) {
+        Outcome::Unchanged => return Ok(Some(Done::Unchanged)),
+        Outcome::Left(reason) => return Ok(Some(Done::Left(reason))),
+        Outcome::Stripped(stripped) => stripped,
+    };
+    let mut made = None;
+    // First the debug file: what was stripped cannot be had again.
+    if let (Some(folder), Some(target), Some(split)) = (debug, target, split) {
+        write_new(&folder.join(&target), &split).map_err(|error| io_error("write", &folder.join(&target), error))?;
+        made = Some(target);
+    }
+    rewrite::file(&place, &fresh)?;
+    for other in others {
+        rewrite::hard_link(&place, &tree.join(other), &fresh)?;
+    }
+    let saved = (bytes.len() as u64).saturating_sub(fresh.len() as u64);
+    Ok(Some(Done::Stripped { saved, debug: made }))
+}
+
+fn begins_as_elf(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, 4), &mut start)?;
+    Ok(elf::is_elf(&start))
+}
+
+/// Where the file for debuggers goes.
+fn debug_path(bytes: &[u8], path: &Path) -> PathBuf {
+    let folder = Path::new("lib/debug");
+    if let Some((start, rest)) = build_id::of(bytes).as_ref().and_then(|id| id.split_at_checked(2)) {
+        return folder.join(".build-id").join(start).join(format!("{rest}.debug"));
+    }
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let mut name = path.as_os_str().to_owned();
+    name.push(".debug");
+    folder.join(name)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".akb-").tempfile_in(folder)?;
+    io::Write::write_all(&mut file, bytes)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode)?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}

@@ -1,0 +1,73 @@
+//! Matches of a regular expression, in time linear in the file.
+
+use std::collections::BTreeSet;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::error::Reason;
+use super::rule::RuleError;
+use super::template::{NAMES, Template};
+use super::{Cx, File, Found};
+
+/// Bytes that a compiled pattern may take.
+const COMPILED: usize = 10 << 20;
+
+/// `pattern = "…"`: every match, from the left, none overlapping another. `{1}` and `{name}` in the new text are
+/// what the pattern captured. `^` and `$` mean the ends of the file unless `(?m)` is said.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    pub(super) regex: Regex,
+    with: Template,
+}
+
+impl Pattern {
+    pub(super) fn regex(pattern: &str) -> Result<Regex, RuleError> {
+        RegexBuilder::new(pattern).size_limit(COMPILED).build().map_err(|error| RuleError {
+            hint: Some(error.to_string()),
+            ..RuleError::new("pattern", "a regular expression (syntax of Rust's regex)", pattern)
+        })
+    }
+
+    /// The names by which the new text can speak of what `regex` captures.
+    pub(super) fn groups(regex: &Regex) -> Result<BTreeSet<String>, RuleError> {
+        let mut groups: BTreeSet<String> = (0..regex.captures_len()).map(|group| group.to_string()).collect();
+        for name in regex.capture_names().flatten() {
+            if NAMES.iter().any(|(known, _)| *known == name) {
+                return Err(RuleError::new("pattern", "groups that are not called like {prefix} and others", name));
+            }
+            groups.insert(name.to_owned());
+        }
+        Ok(groups)
+    }
+
+    pub(super) fn new(regex: Regex, with: Template) -> Self {
+        Self { regex, with }
+    }
+
+    pub(super) fn find(&self, file: &File<'_>, cx: &Cx<'_>) -> Result<Found, Reason> {
+        let mut edits = Vec::new();
+        for captures in self.regex.captures_iter(file.bytes) {
+            let Some(whole) = captures.get(0) else { continue };
+            let group = |name: &str| {
+                let group = name.parse().map_or_else(|_| captures.name(name), |index| captures.get(index));
+                group.map(|group| group.as_bytes().to_vec()).unwrap_or_default()
+            };
+            edits.push((whole.range(), self.with.render(file.path, &cx.values, &group)?));
+        }
+        Ok(if edits.is_empty() { Found::nothing(1) } else { Found::one(edits) })
+    }
+
+    /// What of the pattern is plain text, to look for lines that are like it.
+    pub(super) fn plain(&self) -> String {
+        let mut plain = String::new();
+        let mut characters = self.regex.as_str().chars();
+        while let Some(c) = characters.next() {
+            match c {
+                '\\' => plain.extend(characters.next().filter(|c| !c.is_alphanumeric())),
+                '^' | '$' | '(' | ')' | '[' | ']' | '*' | '+' | '?' | '|' => {}
+                c => plain.push(c),
+            }
+        }
+        plain
+    }
+}
