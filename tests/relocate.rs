@@ -101,8 +101,7 @@ fn packages_run_and_compile_without_usr() {
 
     let work = root.join("w");
     fs::create_dir_all(&work).unwrap();
-    for (name, text) in
-        [("program.c", PROGRAM), ("ext.c", EXTENSION), ("exception.cc", EXCEPTION), ("script", SCRIPT)]
+    for (name, text) in [("program.c", PROGRAM), ("ext.c", EXTENSION), ("exception.cc", EXCEPTION), ("script", SCRIPT)]
     {
         fs::write(work.join(name), text).unwrap();
     }

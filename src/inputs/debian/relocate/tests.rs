@@ -74,8 +74,7 @@ impl World {
     }
 
     fn try_relocate(&self, written: &str, jobs: usize) -> Result<Relocated, RelocateError> {
-        let target =
-            Target { python: "3.14.2".parse().unwrap(), platform: "x86_64-manylinux_2_42".parse().unwrap() };
+        let target = Target { python: "3.14.2".parse().unwrap(), platform: "x86_64-manylinux_2_42".parse().unwrap() };
         relocate(&self.folder.path().join("tree"), &self.outputs(written), &target, jobs, &Silent)
     }
 
@@ -162,10 +161,7 @@ fn texts_say_where_things_are() {
     assert_eq!(said(&made, "dev/bin/a-config"), config);
     assert_eq!(said(&made, "dev/bin/pydoc"), "#! /store/out/bin/python3.14\n");
     assert_eq!(said(&made, "dev/bin/ldd"), "#!/bin/bash\n");
-    assert_eq!(
-        said(&made, "dev/lib/pkgconfig/a.pc"),
-        "prefix=/store/dev\nlibdir=${prefix}/lib/x86_64-linux-gnu\n"
-    );
+    assert_eq!(said(&made, "dev/lib/pkgconfig/a.pc"), "prefix=/store/dev\nlibdir=${prefix}/lib/x86_64-linux-gnu\n");
     assert_eq!(said(&made, "dev/lib/libc.so"), "GROUP ( libc.so.6 ld-linux.so.2 )\n");
     assert_eq!(said(&made, "dev/include/a/a.h"), "#define DIR \"/usr/share/a\"\n");
     assert_eq!(said(&made, "out/include/python3.14/pyconfig.h"), "real");
