@@ -38,6 +38,9 @@ pub struct Inputs {
     pub interpreter: PathBuf,
     /// How a finished tree gets at Python and the libraries.
     pub runtime: Runtime,
+    /// Folders of theirs that have headers, pkg-config files or a compiler: what nothing needs at run time unless it
+    /// is linked against a library in it. Sorted.
+    pub building: Vec<PathBuf>,
     /// Scripts that builds find before all other programs: name and text.
     pub tools: BTreeMap<String, String>,
     /// Variables of builds beyond these lists. A recipe's flags are added to those that are flags.

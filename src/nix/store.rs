@@ -133,6 +133,15 @@ impl Store {
         Self { prefix: prefix.to_owned(), folder }
     }
 
+    /// The store in a folder of which nothing else is known: a private one where it is called like the usual one or
+    /// holds a folder that is, otherwise a store whose paths begin with that folder.
+    pub fn of_folder(folder: &Path) -> Self {
+        let usual = Path::new(DEFAULT);
+        let store = Self::at(usual, folder);
+        let is_private = store.folder != folder || DEFAULT.strip_prefix('/').is_some_and(|name| folder.ends_with(name));
+        if is_private { store } else { Self { prefix: folder.to_owned(), folder: folder.to_owned() } }
+    }
+
     /// How a path of this store is written.
     pub fn path(&self, path: &StorePath) -> PathBuf {
         self.prefix.join(path.as_str())
@@ -249,6 +258,12 @@ mod tests {
         assert_eq!(store.folder, inner);
         let names: Vec<String> = store.list().unwrap().iter().map(|path| path.name().to_owned()).collect();
         assert_eq!(names, ["a", "b"]);
+        for path in [folder.path(), &inner] {
+            assert_eq!(Store::of_folder(path), store);
+        }
+        let other = Store::of_folder(Path::new("/opt/shop"));
+        assert_eq!((other.prefix, other.folder), (PathBuf::from("/opt/shop"), PathBuf::from("/opt/shop")));
+        assert_eq!(Store::of_folder(Path::new(DEFAULT)), Store::default());
         let (path, _) = store.parse(&inner.join(format!("{HASH}-a/x"))).unwrap();
         assert_eq!((path.name(), store.real(&path)), ("a", inner.join(format!("{HASH}-a"))));
     }

@@ -68,6 +68,9 @@ pub struct Given {
     pub inputs: Option<Inputs>,
     /// Folders that the result may refer to, for inputs that stay where they are.
     pub outside: Vec<PathBuf>,
+    /// Whether nothing else can be named like a folder of the inputs, so that what builds left of such names where
+    /// nothing needs them is overwritten.
+    pub unique: bool,
     /// Folders that [`wheel`](fn@wheel) made.
     pub wheels: Vec<PathBuf>,
     /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.

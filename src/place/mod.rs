@@ -170,7 +170,9 @@ impl Explain for PlaceError {
             Self::Occupied { path } => {
                 Some(format!("move it away (mv {0} {0}.old), or name another folder with --out DIR", path.display()))
             }
-            Self::Changed { .. } | Self::Spot { .. } => Some("build it again; `akb verify` says which files differ from RECORD".to_owned()),
+            Self::Changed { .. } | Self::Spot { .. } => {
+                Some("build it again; `akb verify` says which files differ from RECORD".to_owned())
+            }
             Self::Receipt { .. } => Some("name a folder that `akb build` made".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Io { .. } => None,
@@ -181,9 +183,11 @@ impl Explain for PlaceError {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
             Self::Changed { .. } | Self::Spot { .. } => ExitCode::Integrity,
-            Self::TooLong { .. } | Self::Unspeakable { .. } | Self::Unquoted { .. } | Self::Occupied { .. } | Self::Receipt { .. } => {
-                ExitCode::Usage
-            }
+            Self::TooLong { .. }
+            | Self::Unspeakable { .. }
+            | Self::Unquoted { .. }
+            | Self::Occupied { .. }
+            | Self::Receipt { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
         }
     }

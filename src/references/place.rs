@@ -230,3 +230,76 @@ pub(super) fn context(bytes: &[u8], start: usize, end: usize, wide: bool) -> Str
     let printable = |character: char| if character.is_control() { '·' } else { character };
     shown.trim().chars().map(printable).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relink::elf::SearchTag;
+    use crate::relink::elf::sample::Sample;
+
+    const MARK: &str = "/shop/mark";
+
+    fn sample(wide: bool, little: bool) -> Vec<u8> {
+        let sample = Sample {
+            wide,
+            little,
+            interpreter: Some("/shop/mark/ld.so"),
+            soname: Some(format!("{MARK}/soname")),
+            needed: vec![format!("{MARK}/needed")],
+            search: Some((SearchTag::Runpath, format!("$ORIGIN:{MARK}/a:/b:{MARK}/c"))),
+            constants: format!("\0constant {MARK}\0").into_bytes(),
+            tail: format!("tail {MARK}").into_bytes(),
+            ..Sample::default()
+        };
+        sample.make()
+    }
+
+    #[test]
+    fn tells_the_parts_of_elf_files() {
+        for (wide, little) in [(true, true), (true, false), (false, true), (false, false)] {
+            let bytes = sample(wide, little);
+            let mut layout = Layout::of(b"lib.so", &bytes);
+            let hits = memchr::memmem::find_iter(&bytes, MARK);
+            let mut rows: Vec<String> = hits.map(|at| layout.place(at).to_string()).collect();
+            rows.sort();
+            let expected = [
+                ".dynstr NEEDED",
+                ".dynstr RUNPATH entry 2",
+                ".dynstr RUNPATH entry 4",
+                ".dynstr SONAME",
+                "ELF .rodata",
+                "ELF interpreter",
+                "ELF, outside of sections",
+            ];
+            assert_eq!(rows, expected);
+        }
+    }
+
+    /// One byte is wrong, wherever: the places may be, too, but that is all.
+    #[test]
+    fn odd_files_have_places_too() {
+        let bytes = sample(true, true);
+        for at in 0..bytes.len() {
+            for value in [0, 0x7f, 0xff] {
+                let mut bytes = bytes.clone();
+                bytes[at] = value;
+                let mut layout = Layout::of(b"lib.so", &bytes);
+                for hit in memchr::memmem::find_iter(&bytes, MARK) {
+                    layout.place(hit);
+                    context(&bytes, hit, hit + MARK.len(), false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_and_contexts_end_with_them() {
+        let text = b"one\ntwo \x01 mark three\r\nfour";
+        let mut layout = Layout::of(b"text", text);
+        let at = memchr::memmem::find(text, b"mark").unwrap();
+        assert_eq!(layout.place(at), Place::Text { line: 2 });
+        assert_eq!(layout.place(at + 12), Place::Text { line: 3 });
+        assert_eq!(context(text, at, at + 4, false), "two \u{b7} mark three");
+        assert!(matches!(Layout::of(b"data", b"a\0b"), Layout::Binary));
+    }
+}

@@ -57,8 +57,9 @@ pub struct Supply<'a> {
     pub view: &'a [View],
     /// Folders with shared libraries, in search order.
     pub libraries: &'a [PathBuf],
-    /// The dynamic linker of programs; without one, programs keep theirs, and it finds the C library by itself.
-    pub interpreter: Option<&'a Path>,
+    /// Dynamic linkers: programs get the one for most files of the tree. Without one they keep theirs, and it finds
+    /// the C library by itself.
+    pub interpreters: &'a [PathBuf],
     /// Whether libraries are copied into the tree, or referred to where they are.
     pub runtime: Runtime,
     /// What they are, for messages.
@@ -71,7 +72,7 @@ impl<'a> Supply<'a> {
         Self {
             view: &inputs.view,
             libraries: &inputs.libraries,
-            interpreter: Some(&inputs.interpreter),
+            interpreters: std::slice::from_ref(&inputs.interpreter),
             runtime: inputs.runtime,
             description: &inputs.description,
         }

@@ -84,9 +84,18 @@ fn with_owners(job: &Job<'_>, decided: &Decided) -> Result<RelinkReport, RelinkE
 
 fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<Decided, RelinkError> {
     let mut libraries = Libraries::new(job.supply);
-    let loader = loader(job, &mut libraries)?;
-    let who = loader.as_ref().map(|loader| Kinship::of(&loader.image));
-    let scan = scan::scan(job.tree, who.as_ref(), jobs)?;
+    let loaders = loaders(job, &mut libraries)?;
+    let (scan, loader) = match <[Library; 1]>::try_from(loaders) {
+        Ok([loader]) => (scan::scan(job.tree, Some(&Kinship::of(&loader.image)), jobs)?, Some(loader)),
+        Err(loaders) => {
+            let mut scan = scan::scan(job.tree, None, jobs)?;
+            let loader = usual(loaders, &scan);
+            if let Some(loader) = &loader {
+                scan.restrict(&Kinship::of(&loader.image));
+            }
+            (scan, loader)
+        }
+    };
     let owners = job.owners(&scan)?;
     for name in owners.unused(job.rules, &scan) {
         let hint = "correct the name, or remove it from akb.toml".to_owned();
@@ -100,12 +109,20 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
     Ok(Decided { scan, resolution, interpreter })
 }
 
-/// The dynamic linker of the inputs.
-fn loader(job: &Job<'_>, libraries: &mut Libraries<'_>) -> Result<Option<Library>, RelinkError> {
-    let Some(path) = job.supply.interpreter else { return Ok(None) };
-    let inputs = job.supply.description.to_owned();
-    let absent = || RelinkError::NoInterpreter { path: path.to_owned(), inputs };
-    libraries.at(path)?.ok_or_else(absent).map(Some)
+/// The dynamic linkers of the inputs.
+fn loaders(job: &Job<'_>, libraries: &mut Libraries<'_>) -> Result<Vec<Library>, RelinkError> {
+    let inputs = || job.supply.description.to_owned();
+    let absent = |path: &PathBuf| RelinkError::NoInterpreter { path: path.clone(), inputs: inputs() };
+    job.supply.interpreters.iter().map(|path| libraries.at(path)?.ok_or_else(|| absent(path))).collect()
+}
+
+/// The dynamic linker for most files; the first of several.
+fn usual(loaders: Vec<Library>, scan: &Scan) -> Option<Library> {
+    let files = |loader: &Library| {
+        let who = Kinship::of(&loader.image);
+        scan.images.values().filter(|image| who.refuses(image).is_none()).count()
+    };
+    loaders.into_iter().rev().max_by_key(files)
 }
 
 /// The interpreter that the tree's programs get.

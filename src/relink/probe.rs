@@ -21,6 +21,8 @@ use super::elf::{DlopenNote, ElfError, Image, Machine, SearchPath, SearchTag, Ve
 
 /// Most bytes of one table, and of all strings that are read one by one.
 const TABLE: u64 = 1 << 20;
+/// The smallest page of any machine.
+const PAGE: u64 = 4096;
 /// Bytes read at once for one string.
 const STRING: u64 = 256;
 /// String tables up to this size are read whole.
@@ -204,13 +206,19 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// The file offset of an address, and the bytes of the file from there to the end of its segment.
+    /// The file offset of an address, and the bytes of the file from there to its end. Files are mapped in pages, so
+    /// that more of them is to be seen than segments say; some tables lie there.
     fn place(&self, address: u64) -> Result<(u64, u64), ProbeError> {
-        let load = self.segments.iter().filter(|segment| segment.p_type == PT_LOAD).find_map(|load| {
-            let distance = address.checked_sub(load.p_vaddr).filter(|&distance| distance < load.p_filesz)?;
-            Some((load.p_offset.checked_add(distance)?, load.p_filesz - distance))
-        });
-        load.ok_or_else(|| malformed("the dynamic section points to what is not in the file"))
+        let within = |round: u64| {
+            self.segments.iter().filter(|segment| segment.p_type == PT_LOAD).find_map(|load| {
+                let distance = address.checked_sub(load.p_vaddr)?;
+                let end = load.p_filesz.checked_next_multiple_of(round)?;
+                (distance < end).then(|| load.p_offset.checked_add(distance))?
+            })
+        };
+        let offset = within(1).or_else(|| within(PAGE)).filter(|&offset| offset < self.window.size);
+        let offset = offset.ok_or_else(|| malformed("the dynamic section points to what is not in the file"))?;
+        Ok((offset, self.window.size - offset))
     }
 
     /// A table of symbol versions: up to the end of its section, if it has one.

@@ -55,10 +55,6 @@ pub(super) fn scan(tree: &Path, machine: Option<&Kinship>, jobs: NonZeroUsize) -
             }
             Look::Image(image, inode) => (image, inode),
         };
-        if let Some(reason) = machine.and_then(|machine| machine.refuses(&image)) {
-            scan.skipped.insert(path.clone(), reason.to_owned());
-            continue;
-        }
         if let Some(inode) = inode {
             let first = first.entry(inode).or_insert(path);
             if *first != path {
@@ -71,6 +67,9 @@ pub(super) fn scan(tree: &Path, machine: Option<&Kinship>, jobs: NonZeroUsize) -
         scan.images.insert(path.clone(), *image);
     }
     scan.name_all(&nodes);
+    if let Some(machine) = machine {
+        scan.restrict(machine);
+    }
     Ok(scan)
 }
 
@@ -92,6 +91,22 @@ impl Scan {
                 self.name(link, &path);
             }
         }
+    }
+
+    /// Leaves out what cannot be loaded together with `who`.
+    pub(super) fn restrict(&mut self, who: &Kinship) {
+        let others = self.images.extract_if(.., |_, image| who.refuses(image).is_some());
+        let reason = |image: &Image| who.refuses(image).unwrap_or_default().to_owned();
+        self.skipped.extend(others.map(|(path, image)| (path, reason(&image))));
+        let images = &self.images;
+        for names in self.names.values_mut() {
+            names.retain(|_, file| images.contains_key(file));
+        }
+        self.names.retain(|_, names| !names.is_empty());
+        for files in self.sonames.values_mut() {
+            files.retain(|file| images.contains_key(file));
+        }
+        self.twins.retain(|path, first| images.contains_key(path) && images.contains_key(first));
     }
 
     /// Makes a file known under a path.

@@ -17,18 +17,18 @@ const FOLDERS: [(&str, bool); 6] =
 pub struct Prefixes {
     view: Vec<View>,
     libraries: Vec<PathBuf>,
-    interpreter: Option<PathBuf>,
+    interpreters: Vec<PathBuf>,
 }
 
 impl Prefixes {
     /// Looks for libraries in absolute folders: in their `lib`, `lib64` and folders alike, or in themselves. The
-    /// dynamic linker is `interpreter`, or the first that they hold.
+    /// dynamic linker is `interpreter`, or one that they hold.
     ///
     /// # Errors
     /// Where a folder cannot be read.
     pub fn new(prefixes: &[PathBuf], interpreter: Option<PathBuf>) -> Result<Self, RelinkError> {
         let mut libraries: Vec<PathBuf> = Vec::new();
-        let mut found = None;
+        let mut interpreters: Vec<PathBuf> = Vec::new();
         for prefix in prefixes {
             for (folder, deeper) in FOLDERS {
                 let folder = if folder.is_empty() { prefix.clone() } else { prefix.join(folder) };
@@ -37,24 +37,28 @@ impl Prefixes {
                     folders.extend(tree::list(&folder)?.into_iter().filter(|inner| is_multiarch(inner)));
                 }
                 for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
-                    let mut names = tree::list(&folder)?.into_iter().filter(|path| is_library(path)).peekable();
-                    if names.peek().is_none() || libraries.contains(&folder) {
+                    let names: Vec<PathBuf> =
+                        tree::list(&folder)?.into_iter().filter(|path| is_library(path)).collect();
+                    if names.is_empty() || libraries.contains(&folder) {
                         continue;
                     }
-                    found = found.or_else(|| names.find(|path| is_linker(path)));
+                    interpreters.extend(names.into_iter().filter(|path| is_linker(path)));
                     libraries.push(folder);
                 }
             }
         }
-        let interpreter = interpreter.or(found);
-        // The C library lies beside its dynamic linker.
-        if let Some(folder) = interpreter.as_deref().and_then(Path::parent)
-            && !libraries.iter().any(|known| known == folder)
-        {
-            libraries.push(folder.to_owned());
+        if let Some(interpreter) = interpreter {
+            // The C library lies beside its dynamic linker.
+            libraries.extend(
+                interpreter
+                    .parent()
+                    .filter(|folder| !libraries.iter().any(|known| known == folder))
+                    .map(Path::to_owned),
+            );
+            interpreters = vec![interpreter];
         }
         let view = vec![View::Bind { from: "/".into(), at: "/".into() }];
-        Ok(Self { view, libraries, interpreter })
+        Ok(Self { view, libraries, interpreters })
     }
 
     /// What a tree can draw on.
@@ -62,7 +66,7 @@ impl Prefixes {
         Supply {
             view: &self.view,
             libraries: &self.libraries,
-            interpreter: self.interpreter.as_deref(),
+            interpreters: &self.interpreters,
             runtime: Runtime::Referenced,
             description: "the named folders",
         }

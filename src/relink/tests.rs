@@ -142,6 +142,7 @@ fn host_less() -> Inputs {
         pkg_config: vec![],
         interpreter: PathBuf::new(),
         runtime: Runtime::Copied,
+        building: Vec::new(),
         tools: std::collections::BTreeMap::new(),
         env: std::collections::BTreeMap::new(),
     }

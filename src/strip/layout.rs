@@ -91,7 +91,7 @@ impl Change {
         self.moved.iter().zip(&source.sections).any(|(moved, section)| moved.is_none() && is_debug(section))
     }
 
-    /// Adds a section; one of that name must go for it, which only works for the last.
+    /// Adds a section behind the others.
     pub(super) fn add(&mut self, added: Added) {
         self.added = Some(added);
     }

@@ -86,6 +86,9 @@ fn plain(bytes: &[u8], options: Options, link: Option<&str>) -> Result<Option<St
     let mut change = Change::plan(&source, options)?;
     let debug = match link {
         Some(name) if change.drops_debug(&source) => {
+            if source.sections.iter().any(|section| section.name == layout::LINK) {
+                return Err("it names a file for debuggers already".to_owned());
+            }
             let file = debug::file(&source)?;
             change.add(debug::link(name, &file));
             Some(file)

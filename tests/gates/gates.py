@@ -52,7 +52,7 @@ def numberless(text):
 
 class Gates:
     def __init__(self, folder, editor, checks, strips, jobs):
-        self.folder, self.editor, self.checks = folder, editor, checks
+        self.folder, self.editor, self.checks, self.jobs = folder, editor, checks, jobs
         self.strips = {name: command for name, command in STRIPS.items() if name in strips}
         self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
         self.control = folder / "control"
@@ -92,7 +92,7 @@ class Gates:
             return self.list_musl(arch, emulator, root, files)
         own = root if group.startswith("debian") else self.control / f"debian-{arch}"
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        command = [sys.executable, LOADER]
+        command = [sys.executable, LOADER, str(self.jobs)]
         if group == "debian-amd64":
             env["LD_LIBRARY_PATH"] = self.library_path(root, arch)
         elif group != "x86_64":
@@ -104,7 +104,7 @@ class Gates:
             env["PYTHONHOME"] = sys.base_prefix
             env["PYTHONPATH"] = str(own / "usr/lib/python3.11/lib-dynload")
             linker = own / "usr/lib" / LINKERS[arch]
-            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER]
+            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER, str(self.jobs)]
             if emulator:
                 command.insert(0, emulator)
         names = {str(root / file): file for file in files}

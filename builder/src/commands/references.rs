@@ -1,6 +1,6 @@
 //! `akb references`: what a tree names, and how to be rid of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use akb::nix::store::{self, Store};
 use akb::references::{self, Filter, Needles, Policy, ReferencesError};
@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// A text to look for, such as the path of an input or of a build folder; may be repeated
     #[arg(short, long, value_name = "TEXT")]
     find: Vec<String>,
-    /// Look for paths of a Nix store: all that have the form of one, and the hashes of what is there now
+    /// Look for paths of a Nix store: all that have the form of one, and the hashes of what is there now. A private
+    /// store's folder will do
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = store::DEFAULT)]
     store: Option<PathBuf>,
     /// What may be named: a glob for the whole path or its last component; may be repeated
@@ -85,12 +86,12 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
 fn needles(args: &Args) -> Result<Needles, Failure> {
     let mut needles = args.find.iter().fold(Needles::default(), |needles, text| needles.literal(text.as_str()));
     if let Some(folder) = &args.store {
-        let store = Store { prefix: folder.clone(), folder: folder.clone() };
+        let store = Store::of_folder(&absolute(folder)?);
         let known = if store.folder.is_dir() { store.list()? } else { Vec::new() };
         needles = needles.pattern(store.pattern()).words(store.words(&known));
     }
     if needles.is_empty() {
-        let hint = format!("say what: --find PATH, or --store for paths of {}", Path::new(store::DEFAULT).display());
+        let hint = format!("say what: --find PATH, or --store for paths of {}", store::DEFAULT);
         return Err(Failure::usage("nothing to look for", hint));
     }
     Ok(needles)

@@ -155,10 +155,11 @@ fn check(
 ) -> Result<(), Failure> {
     let own = akb::tree::list(&tree.join(relink::LIBDIR)).unwrap_or_default();
     let has_own = own.iter().any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld")));
-    let linker = match supply.interpreter {
-        Some(path) => Linker::At(path),
-        None if has_own => Linker::Own,
-        None => Linker::Any,
+    let linker = match supply.interpreters {
+        [path] => Linker::At(path),
+        [_, ..] => return Err(Failure::usage("the folders hold several dynamic linkers", "name one: --interpreter FILE")),
+        [] if has_own => Linker::Own,
+        [] => Linker::Any,
     };
     let premises = Premises { prefix, rules, linker, outside };
     let outcome = relink::check(tree, &premises, cx.settings.jobs)?;

@@ -83,25 +83,39 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 /// The new file replaces the old one at once, with its permissions. A file with more than one hard link stays
 /// one: what changes is written over it.
 pub fn edit_file(path: &Path, edits: &Edits) -> Result<bool, FileError> {
+    edit_with(path, edits, |file, patch| {
+        let metadata = file.metadata()?;
+        if metadata.nlink() > 1 {
+            return patch.write(&File::options().write(true).open(path)?);
+        }
+        replace(&fs::canonicalize(path)?, Some(metadata.permissions()), |new| {
+            io::copy(&mut &*file, &mut &*new)?;
+            patch.write(new)
+        })
+    })
+}
+
+/// Likewise, but what changes is written over the file: the rest is neither read nor copied. Not for a file that
+/// somebody runs or reads at this moment; one that cannot be opened to be written is replaced.
+pub fn edit_in_place(path: &Path, edits: &Edits) -> Result<bool, FileError> {
+    match File::options().write(true).open(path) {
+        Ok(target) => edit_with(path, edits, |_, patch| patch.write(&target)),
+        Err(_) => edit_file(path, edits),
+    }
+}
+
+fn edit_with(
+    path: &Path,
+    edits: &Edits,
+    write: impl FnOnce(&File, &Patch) -> io::Result<()>,
+) -> Result<bool, FileError> {
     let reading = |source| FileError::Read { path: path.to_owned(), source };
-    let writing = |source| FileError::Write { path: path.to_owned(), source };
     let file = File::open(path).map_err(reading)?;
     let planned = Patch::plan(&file, edits).map_err(reading)?;
     let Some(patch) = planned.map_err(|source| FileError::Elf { path: path.to_owned(), source })? else {
         return Ok(false);
     };
-    let metadata = file.metadata().map_err(reading)?;
-    if metadata.nlink() > 1 {
-        let file = File::options().write(true).open(path).map_err(writing)?;
-        patch.write(&file).map_err(writing)?;
-        return Ok(true);
-    }
-    let target = fs::canonicalize(path).map_err(reading)?;
-    replace(&target, Some(metadata.permissions()), |new| {
-        io::copy(&mut &file, &mut &*new)?;
-        patch.write(new)
-    })
-    .map_err(writing)?;
+    write(&file, &patch).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
     Ok(true)
 }
 

@@ -136,20 +136,18 @@ impl Edits {
             return Err(ElfError::Text { text: name.clone(), reason: "a symbol needs a name" });
         }
         let unseen = &mut state.unseen;
-        // The pristine name of a symbol, by the name that it has now.
-        let origin: BTreeMap<String, String> =
-            unseen.renamed.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
         for name in &self.unversioned {
-            unseen.unversioned.insert(origin.get(name).unwrap_or(name).clone());
+            let now = unseen.renamed.iter().filter(|(_, now)| *now == name).map(|(old, _)| old.clone());
+            let same = Some(name.clone()).filter(|name| !unseen.renamed.contains_key(name));
+            let plain: Vec<String> = now.chain(same).collect();
+            unseen.unversioned.extend(plain);
         }
         let mut renamed = BTreeMap::new();
         for (old, now) in &unseen.renamed {
             renamed.insert(old.clone(), self.rename.get(now).unwrap_or(now).clone());
         }
         for (from, to) in &self.rename {
-            if !unseen.renamed.contains_key(from) && !origin.contains_key(from) {
-                renamed.insert(from.clone(), to.clone());
-            }
+            renamed.entry(from.clone()).or_insert_with(|| to.clone());
         }
         renamed.retain(|old, new| old != new);
         unseen.renamed = renamed;

@@ -56,7 +56,7 @@ fn relocations(elf: &Elf<'_>, now: impl Fn(&str) -> String) -> impl Iterator<Ite
 
 /// Symbols that others may look for.
 fn exported(elf: &Elf<'_>) -> usize {
-    elf.dynsyms.iter().filter(|symbol| is_exported(symbol)).count()
+    elf.dynsyms.iter().filter(is_exported).count()
 }
 
 fn is_exported(symbol: &Sym) -> bool {

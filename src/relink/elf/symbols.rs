@@ -163,7 +163,7 @@ impl File {
         let extended = elf
             .section_headers
             .iter()
-            .any(|section| section.sh_type == SHT_SYMTAB_SHNDX && self.is_dynamic_symbols(elf, section.sh_link));
+            .any(|section| section.sh_type == SHT_SYMTAB_SHNDX && is_dynamic_symbols(elf, section.sh_link));
         if unknown || extended || self.header.e_machine == EM_MIPS {
             return Err(ElfError::Unsupported("its symbols cannot change their order"));
         }
@@ -206,7 +206,7 @@ impl File {
         }
         for section in &elf.section_headers {
             let relocations = section.sh_type == SHT_REL || section.sh_type == SHT_RELA;
-            if relocations && self.is_dynamic_symbols(elf, section.sh_link) {
+            if relocations && is_dynamic_symbols(elf, section.sh_link) {
                 tables.push((section.sh_offset, section.sh_size, section.sh_type == SHT_RELA));
             }
         }
@@ -219,11 +219,6 @@ impl File {
             places.extend((0..count).map(|number| at + number * entry + word));
         }
         Ok(places)
-    }
-
-    fn is_dynamic_symbols(&self, elf: &Elf<'_>, link: u32) -> bool {
-        let section = usize::try_from(link).ok().and_then(|link| elf.section_headers.get(link));
-        section.is_some_and(|section| section.sh_type == SHT_DYNSYM)
     }
 
     /// Writes the System V hash table for the new names and order; it holds the symbols that it held before.
@@ -316,6 +311,12 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// Whether a section is the one with the dynamic symbols.
+fn is_dynamic_symbols(elf: &Elf<'_>, link: u32) -> bool {
+    let section = usize::try_from(link).ok().and_then(|link| elf.section_headers.get(link));
+    section.is_some_and(|section| section.sh_type == SHT_DYNSYM)
 }
 
 /// Puts the entries of a table into a new order.

@@ -7,6 +7,7 @@ use super::sample::Sample;
 use super::*;
 
 mod operations;
+mod properties;
 
 fn runpath(text: &str) -> Edits {
     Edits { search: Some(Some(SearchPath { tag: SearchTag::Runpath, text: text.to_owned() })), ..Edits::default() }
