@@ -69,6 +69,29 @@ fn edits_files_whose_hash_table_has_no_buckets() {
     }
 }
 
+#[test]
+fn edits_the_header_of_an_object_file_and_nothing_else() {
+    for (wide, little) in shapes() {
+        let mut bytes = Sample { wide, little, ..Sample::default() }.make();
+        // No program headers: neither count nor size.
+        let size = if wide { 54 } else { 42 };
+        bytes[size..size + 4].fill(0);
+        bytes[if little { 16 } else { 17 }] = 1;
+        let elf = Elf::parse(&bytes).unwrap();
+        let at = usize::try_from(elf.header.e_shoff).unwrap() + usize::from(elf.header.e_shentsize) + 4;
+        let count = usize::from(elf.header.e_shnum);
+        let (each, endian) = (usize::from(elf.header.e_shentsize), if little { Endian::Little } else { Endian::Big });
+        for index in 0..count - 2 {
+            // No dynamic section either.
+            bytes.pwrite_with(1_u32, at + index * each, endian).unwrap();
+        }
+        let edited = edit(&bytes, &Edits { os_abi: Some(3), ..Edits::default() }).unwrap().unwrap();
+        assert_eq!(Description::read(&edited).unwrap().os_abi, 3);
+        assert_eq!(edit(&bytes, &runpath("/a")), Err(ElfError::NoDynamic));
+        assert!(edit(&bytes, &Edits { executable_stack: Some(true), ..Edits::default() }).is_err());
+    }
+}
+
 /// Itanium has its data there.
 #[test]
 fn edits_files_with_high_addresses() {
