@@ -36,7 +36,7 @@ def main():
 
     def one_akb(jobs):
         for start in range(0, len(files), 5000):
-            beside.command([options.akb, "--jobs", str(jobs), "elf", "set", "--runpath", RUNPATH, *files[start : start + 5000]])
+            beside.command([options.akb, "--jobs", str(jobs), "elf", "set", "--in-place", "--runpath", RUNPATH, *files[start : start + 5000]])
 
     def patchelfs():
         for file in files:

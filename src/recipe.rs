@@ -198,8 +198,16 @@ pub struct VerifyRecipe {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RelinkRecipe {
-    /// Sonames that are left unresolved, such as those of a driver that only the target machine has.
+    /// Libraries that may be missing and are never taken from the inputs, such as those of a driver that only the
+    /// target machine has: `SONAME` or `FILES:SONAME` with `*` and `?`, where FILES is a package, a file name or a
+    /// path.
     pub ignore: Vec<String>,
+    /// Libraries that are used where the inputs have them, and may be missing; written alike.
+    pub optional: Vec<String>,
+    /// Folders that end the search paths of files, by FILES.
+    pub runpath: BTreeMap<String, Vec<String>>,
+    /// Whether search paths name the folder of the C library even if the dynamic linker knows it.
+    pub keep_libc: bool,
 }
 
 /// A recipe that cannot be used.

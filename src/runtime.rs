@@ -163,6 +163,7 @@ mod tests {
             pkg_config: vec![],
             interpreter: "/usr/lib64/ld.so".into(),
             runtime: crate::inputs::Runtime::Copied,
+            building: Vec::new(),
             tools: std::collections::BTreeMap::new(),
             env: std::collections::BTreeMap::new(),
         }

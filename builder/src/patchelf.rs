@@ -313,7 +313,7 @@ impl Options {
         // Only libraries have a name of their own.
         edits.soname = self.soname.clone().filter(|_| found.kind == "DYN").map(Some);
         if !found.debug_only {
-            edits.search = self.new_search(bytes, found);
+            self.set_search(&mut edits, bytes, found);
         }
         let names = |name: &String| Needed::Remove(name.clone());
         edits.needed.extend(self.removed.iter().map(names));
@@ -327,15 +327,20 @@ impl Options {
         Ok(edits)
     }
 
-    fn new_search(&self, bytes: &[u8], found: &Description) -> Option<Option<SearchPath>> {
+    fn set_search(&self, edits: &mut Edits, bytes: &[u8], found: &Description) {
         let tag = if self.force { SearchTag::Rpath } else { SearchTag::Runpath };
         let now = found.search_path.clone().map(|text| SearchPath { tag, text });
-        match self.search()? {
-            Search::Remove => Some(None),
-            Search::Set(text) => Some(Some(SearchPath { tag, text })),
-            Search::Add(text) => Some(Some(now.unwrap_or(SearchPath { tag, text: String::new() }).with(&text))),
-            Search::Shrink => Some(Some(now?.shrunk(&found.needed, Description::machine(bytes)?, &self.prefixes))),
-        }
+        let wanted = match self.search() {
+            Some(Search::Remove) => None,
+            Some(Search::Set(text)) => Some(SearchPath { tag, text }),
+            Some(Search::Add(text)) => Some(now.unwrap_or(SearchPath { tag, text: String::new() }).with(&text)),
+            Some(Search::Shrink) => match (now, Description::machine(bytes)) {
+                (Some(now), Some(machine)) => Some(now.shrunk(&found.needed, machine, &self.prefixes)),
+                _ => return,
+            },
+            None => return,
+        };
+        edits.search = Some(wanted);
     }
 
     fn cache_edits(&self, bytes: &[u8]) -> Result<Option<Edits>, String> {

@@ -1,6 +1,7 @@
 //! Options that say where things come from, and what is made of them.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use akb::cache::Cache;
 use akb::index::Indexes;
@@ -23,9 +24,12 @@ pub(crate) struct SourceArgs {
     /// UV_DEFAULT_INDEX, PIP_INDEX_URL, pip.conf or uv.toml name]
     #[arg(long = "index", value_name = "URL", help_heading = "Sources")]
     indexes: Vec<String>,
-    /// Who gives Python, compilers and libraries [default: what the recipe says, else debian]
-    #[arg(long, value_enum, value_name = "PROVIDER", help_heading = "Sources")]
-    inputs: Option<ProviderArg>,
+    /// Who gives Python, compilers and libraries: debian (packages of a Debian archive, pinned in akb.lock) or host
+    /// (what is installed on this machine; the result is not reproducible elsewhere), or a folder with bin, include,
+    /// lib …, repeatable, the earlier one counts: the result refers to it where it is [default: what the recipe says,
+    /// else debian]
+    #[arg(long, value_name = "PROVIDER|PREFIX", help_heading = "Sources")]
+    inputs: Vec<InputsArg>,
     /// Suite of the Debian archive, such as forky [default: what the recipe says, else the first of stable,
     /// testing, unstable that has the wanted Python]
     #[arg(long, value_name = "SUITE", help_heading = "Sources")]
@@ -37,24 +41,32 @@ pub(crate) struct SourceArgs {
     /// OpenPGP keys whose signature of the archive counts [default: Debian's, compiled in]
     #[arg(long, value_name = "FILE", help_heading = "Sources")]
     keyring: Option<PathBuf>,
-    /// Folder with bin, include, lib … to take Python, compilers and libraries from; repeatable, the earlier one
-    /// counts. The result refers to it where it is
-    #[arg(long = "inputs-from", value_name = "DIR", help_heading = "Sources", conflicts_with_all = ["inputs", "suite"])]
-    prefixes: Vec<PathBuf>,
     /// Folder that builds see beside the prefixes, since those refer to it; repeatable
-    #[arg(long = "show", value_name = "DIR", help_heading = "Sources", requires = "prefixes")]
+    #[arg(long = "show", value_name = "DIR", help_heading = "Sources", requires = "inputs")]
     shown: Vec<PathBuf>,
     /// Roots beside those of the environment.
     #[arg(skip)]
     certificates: Option<PathBuf>,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum ProviderArg {
-    /// Packages of a Debian archive, pinned in akb.lock
-    Debian,
-    /// What is installed on this machine; the result is not reproducible elsewhere
-    Host,
+/// A provider of inputs, or a folder with some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum InputsArg {
+    Provider(Provider),
+    Prefix(PathBuf),
+}
+
+impl FromStr for InputsArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "debian" => Ok(Self::Provider(Provider::Debian)),
+            "host" => Ok(Self::Provider(Provider::Host)),
+            path if path.contains('/') => Ok(Self::Prefix(PathBuf::from(path))),
+            _ => Err("expected debian, host, or a folder with a slash in its name".to_owned()),
+        }
+    }
 }
 
 /// Options that say what is built.
@@ -96,9 +108,17 @@ impl SourceArgs {
 
     /// The provider that the user named.
     pub(crate) fn provider(&self) -> Option<Provider> {
-        self.inputs.map(|provider| match provider {
-            ProviderArg::Debian => Provider::Debian,
-            ProviderArg::Host => Provider::Host,
+        self.inputs.iter().find_map(|inputs| match inputs {
+            InputsArg::Provider(provider) => Some(*provider),
+            InputsArg::Prefix(_) => None,
+        })
+    }
+
+    /// The folders with inputs that the user named.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.inputs.iter().filter_map(|inputs| match inputs {
+            InputsArg::Prefix(path) => Some(path.as_path()),
+            InputsArg::Provider(_) => None,
         })
     }
 
@@ -109,21 +129,21 @@ impl SourceArgs {
 
     /// Whether the user wants what is installed here.
     pub(crate) fn wants_host(&self) -> bool {
-        self.inputs == Some(ProviderArg::Host)
+        self.provider() == Some(Provider::Host)
     }
 
-    /// The inputs that `--inputs-from` names, if it does.
+    /// The inputs in the folders that `--inputs` names, if it names any.
     pub(crate) fn prefixes(
         &self,
         python: PythonVersion,
         compiles: bool,
         cx: &Context,
     ) -> Result<Option<Inputs>, Failure> {
-        if self.prefixes.is_empty() {
+        let prefixes = self.folders().map(|path| Ok::<_, Failure>(Prefix::hashed(absolute(path)?)?));
+        let prefixes = prefixes.collect::<Result<Vec<_>, _>>()?;
+        if prefixes.is_empty() {
             return Ok(None);
         }
-        let prefixes = self.prefixes.iter().map(|path| Ok::<_, Failure>(Prefix::hashed(absolute(path)?)?));
-        let prefixes = prefixes.collect::<Result<Vec<_>, _>>()?;
         let shown = self.shown.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
         Ok(Some(prefixes::inputs(&prefixes, &prefixes::Wish { python, compiles, shown }, cx.reporter())?))
     }
@@ -196,7 +216,7 @@ impl SubjectArgs {
 
     /// What `order` is built with where the user names that.
     pub(crate) fn given(&self, order: &Order, cx: &Context) -> Result<Given, Failure> {
-        if self.sources.prefixes.is_empty() {
+        if self.sources.folders().next().is_none() {
             return Ok(Given::default());
         }
         let project = Project::open(order)?;
@@ -204,7 +224,9 @@ impl SubjectArgs {
             Failure::usage("the project allows several versions of Python", "say which: --python X.Y")
         })?;
         let compiles = project.sidecar.is_none_or(|lock| lock.packages.iter().any(|entry| entry.build.is_some()));
-        Ok(Given { inputs: self.sources.prefixes(python, compiles, cx)?, ..Given::default() })
+        let outside = self.sources.folders().chain(self.sources.shown.iter().map(PathBuf::as_path));
+        let outside = outside.map(absolute).collect::<Result<_, _>>()?;
+        Ok(Given { inputs: self.sources.prefixes(python, compiles, cx)?, outside, ..Given::default() })
     }
 
     /// Opens what `order` needs.

@@ -9,30 +9,63 @@ pub struct Hint {
     pub nix: &'static str,
 }
 
+/// A part of a package, which nixpkgs may have in an output of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Headers and `.pc` files.
+    Headers,
+    /// What a linker takes.
+    Libraries,
+    /// Programs.
+    Programs,
+}
+
+/// Programs in outputs of their own, which `getBin` does not give.
+const OWN_OUTPUTS: [(&str, &str); 1] = [("pg_config", "pkgs.libpq.pg_config")];
+
+impl Hint {
+    /// The expression of nixpkgs for the output that has `name`, a part of it.
+    pub fn nix_output(&self, part: Part, name: &str) -> String {
+        let own = OWN_OUTPUTS.iter().find(|(known, _)| part == Part::Programs && *known == name);
+        let function = match part {
+            Part::Headers => "getDev",
+            Part::Libraries => "getLib",
+            Part::Programs => "getBin",
+        };
+        own.map_or_else(|| format!("(lib.{function} pkgs.{})", self.nix), |(_, output)| (*output).to_owned())
+    }
+}
+
 /// One line a package: Debian package, Nix attribute, headers (a folder ends in a slash), libraries (without `lib` and
 /// suffix), modules of pkg-config, programs.
 const TABLE: &str = "\
 autoconf | autoconf | | | | autoconf autoreconf autoheader
 automake | automake | | | | automake aclocal
 bash | bash | | | | bash
-binutils | binutils | | | | ld as ar nm objcopy objdump strip readelf ranlib
+binutils | stdenv.cc | | | | ld as ar nm objcopy objdump strip readelf ranlib
 bison | bison | | | | bison yacc
 bzip2 | bzip2 | | | | bzip2
 cargo | cargo | | | | cargo
 cmake | cmake | | | | cmake
+coreutils | coreutils | | | | cat chmod cp cut date dirname basename env expr head id ln ls mkdir mktemp mv rm rmdir sort tail touch tr uname uniq wc
 curl | curl | | | | curl
 cython3 | python3Packages.cython | | | | cython3
+dash | bash | | | | sh dash
 default-libmysqlclient-dev | libmysqlclient | mysql.h mysql/ mariadb/ | mysqlclient mariadb | mysqlclient libmariadb mariadb | mysql_config mariadb_config
+diffutils | diffutils | | | | cmp diff
 file | file | | | | file
+findutils | findutils | | | | find xargs
 flex | flex | FlexLexer.h | fl | | flex lex
 freetds-dev | freetds | sybdb.h sybfront.h | sybdb ct | |
-g++ | gcc | iostream string vector memory algorithm cstdint cstddef cstring utility | stdc++ | | g++ c++ cc1plus
-gcc | gcc | stdarg.h stddef.h | gcc gcc_s | | gcc cc cc1 collect2 cpp
+g++ | stdenv.cc | iostream string vector memory algorithm cstdint cstddef cstring utility | stdc++ | | g++ c++ cc1plus
+gcc | stdenv.cc | stdarg.h stddef.h | gcc gcc_s | | gcc cc cc1 collect2 cpp
 gettext | gettext | libintl.h | | | msgfmt xgettext gettext
 gfortran | gfortran | | gfortran quadmath | | gfortran f95 f77
 git | git | | | | git
 gobject-introspection | gobject-introspection | | | | g-ir-scanner
 graphviz | graphviz | | | | dot
+grep | gnugrep | | | | grep egrep fgrep
+gzip | gzip | | | | gzip gunzip
 libacl1-dev | acl | acl/ sys/acl.h | acl | libacl |
 libaio-dev | libaio | libaio.h | aio | |
 libarchive-dev | libarchive | archive.h archive_entry.h | archive | libarchive |
@@ -130,7 +163,7 @@ libpcre2-dev | pcre2 | pcre2.h | pcre2-8 | libpcre2-8 | pcre2-config
 libpng-dev | libpng | png.h | png png16 | libpng libpng16 | libpng-config
 libpoppler-cpp-dev | poppler | poppler/ | poppler-cpp | poppler-cpp |
 libportmidi-dev | portmidi | portmidi.h | portmidi | |
-libpq-dev | libpq.pg_config | libpq-fe.h libpq/ postgres_ext.h pg_config.h postgresql/ | pq | libpq | pg_config
+libpq-dev | libpq | libpq-fe.h libpq/ postgres_ext.h pg_config.h postgresql/ | pq | libpq | pg_config
 libproj-dev | proj | proj.h proj_api.h | proj | proj | proj
 libprotobuf-dev | protobuf | google/ | protobuf | protobuf |
 libqpdf-dev | qpdf | qpdf/ | qpdf | libqpdf |
@@ -170,9 +203,9 @@ libwayland-dev | wayland | wayland-client.h | wayland-client | wayland-client |
 libwebp-dev | libwebp | webp/ | webp webpmux webpdemux | libwebp libwebpmux libwebpdemux |
 libx11-dev | xorg.libX11 | X11/ | X11 | x11 |
 libxcb1-dev | xorg.libxcb | xcb/ | xcb | xcb |
-libxml2-dev | libxml2.dev | libxml/ libxml2/ | xml2 | libxml-2.0 | xml2-config
-libxmlsec1-dev | xmlsec.dev | xmlsec/ xmlsec1/ | xmlsec1 xmlsec1-openssl | xmlsec1 xmlsec1-openssl | xmlsec1-config
-libxslt1-dev | libxslt.dev | libxslt/ libexslt/ | xslt exslt | libxslt libexslt | xslt-config
+libxml2-dev | libxml2 | libxml/ libxml2/ | xml2 | libxml-2.0 | xml2-config
+libxmlsec1-dev | xmlsec | xmlsec/ xmlsec1/ | xmlsec1 xmlsec1-openssl | xmlsec1 xmlsec1-openssl | xmlsec1-config
+libxslt1-dev | libxslt | libxslt/ libexslt/ | xslt exslt | libxslt libexslt | xslt-config
 libxxhash-dev | xxHash | xxhash.h | xxhash | libxxhash |
 libyaml-dev | libyaml | yaml.h | yaml | yaml-0.1 |
 libzbar-dev | zbar | zbar.h | zbar | zbar |
@@ -182,6 +215,7 @@ linux-libc-dev | linuxHeaders | linux/ asm/ asm-generic/ | | |
 llvm-dev | llvm | llvm/ llvm-c/ | LLVM | | llvm-config
 m4 | m4 | | | | m4
 make | gnumake | | | | make gmake
+mawk | gawk | | | | awk mawk gawk
 meson | meson | | | | meson
 nasm | nasm | | | | nasm
 ninja-build | ninja | | | | ninja
@@ -195,7 +229,9 @@ portaudio19-dev | portaudio | portaudio.h | portaudio | portaudio-2.0 |
 protobuf-compiler | protobuf | | | | protoc
 python3-dev | python3 | Python.h pyconfig.h | | python3 python3-embed | python3-config
 rustc | rustc | | | | rustc
+sed | gnused | | | | sed
 swig | swig | | | | swig
+tar | gnutar | | | | tar
 tk-dev | tk | tk.h tcl.h | tk tcl | tk tcl | wish tclsh
 unixodbc-dev | unixODBC | sql.h sqlext.h | odbc odbcinst | odbc | odbc_config
 unzip | unzip | | | | unzip
@@ -277,6 +313,15 @@ mod tests {
         for text in ["", "-l", "pkg-config ", "unheard-of.h", "|", "libxml", "ml/x.h"] {
             assert_eq!(which_package(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn names_the_output_of_nixpkgs() {
+        let of = |part, name: &str| which_package(name).unwrap().nix_output(part, name);
+        assert_eq!(of(Part::Headers, "libxml/xmlversion.h"), "(lib.getDev pkgs.libxml2)");
+        assert_eq!(of(Part::Libraries, "-lltdl"), "(lib.getLib pkgs.libtool)");
+        assert_eq!(of(Part::Programs, "krb5-config"), "(lib.getBin pkgs.libkrb5)");
+        assert_eq!(of(Part::Programs, "pg_config"), "pkgs.libpq.pg_config");
     }
 
     #[test]

@@ -195,6 +195,7 @@ fn assemble(wish: &Wish, arch: Arch, facts: &Facts, compiler: Option<&Path>) -> 
         pkg_config: Vec::new(),
         interpreter,
         runtime: super::Runtime::Copied,
+        building: Vec::new(),
         tools: BTreeMap::new(),
         env: BTreeMap::new(),
     })

@@ -38,6 +38,9 @@ pub struct Inputs {
     pub interpreter: PathBuf,
     /// How a finished tree gets at Python and the libraries.
     pub runtime: Runtime,
+    /// Folders of theirs that have headers, pkg-config files or a compiler: what nothing needs at run time unless it
+    /// is linked against a library in it. Sorted.
+    pub building: Vec<PathBuf>,
     /// Scripts that builds find before all other programs: name and text.
     pub tools: BTreeMap<String, String>,
     /// Variables of builds beyond these lists. A recipe's flags are added to those that are flags.
@@ -77,6 +80,11 @@ impl View {
     pub fn at(&self) -> &std::path::Path {
         let (Self::Bind { at, .. } | Self::Link { at, .. }) = self;
         at
+    }
+
+    /// Where on this machine `path` of a sandbox with this view lies; see [`Inputs::locate`].
+    pub fn locate(view: &[Self], path: &std::path::Path) -> Option<PathBuf> {
+        locate::locate(view, path)
     }
 }
 

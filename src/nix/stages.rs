@@ -348,6 +348,7 @@ fn give_inputs(
     let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(Prefix::named).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
     tools.given.outside = vec![attributes.store()];
+    tools.given.unique = true;
     tools.given.inputs = Some(prefixes::inputs(&prefixes, &wish, tools.reporter)?);
     Ok(())
 }

@@ -1,14 +1,17 @@
 //! Wheels and inputs become the canonical tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::{Locked, PipelineError, Tools, staged};
 use crate::bytecode;
 use crate::inputs::{Inputs, Runtime};
 use crate::install::{self, Layout, SitePlan, Wheel};
 use crate::place::{self, Identity, PREFIX};
+use crate::references::{self, Literal, Needles, Policy};
 use crate::relink;
 use crate::report::Stage;
 use crate::runtime;
@@ -114,27 +117,23 @@ fn finish(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let (jobs, reporter) = (tools.settings.jobs, tools.reporter);
-    let recipe = &locked.project.recipe;
-    let changed = staged(reporter, Stage::Relink, None, || {
-        let dlopen = dlopen(locked);
-        let site = layout.site_packages();
-        let job = relink::Job {
-            tree,
-            prefix: Path::new(PREFIX),
-            site: Path::new(&site),
-            inputs,
-            dlopen: &dlopen,
-            ignore: &recipe.relink.ignore,
-        };
+    let (changed, linked) = staged(reporter, Stage::Relink, None, || {
+        let rules = relink::Rules::of(&locked.project.recipe);
+        let supply = relink::Supply::of(inputs);
+        let job = relink::Job { tree, prefix: Path::new(PREFIX), supply, rules: &rules, in_place: true };
         let report = relink::relink(&job, jobs, reporter)?;
         let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
         let copied = match inputs.runtime {
             Runtime::Copied => format!(", {} libraries of the inputs", report.copied.len()),
             Runtime::Referenced => String::new(),
         };
-        Ok::<_, PipelineError>((changed, format!("{} ELF files{copied}", report.files)))
+        let files = report.files;
+        Ok::<_, PipelineError>(((changed, report.linked), format!("{files} ELF files{copied}")))
     })?;
     install::refresh_records(tree, layout, &recorded(changed), jobs)?;
+    if tools.given.unique {
+        forget_builds(tree, inputs, &linked, tools)?;
+    }
     staged(reporter, Stage::Finish, None, || {
         let mut summary = String::new();
         if bytecode {
@@ -150,6 +149,33 @@ fn finish(
         let identity = place::identify(tree, Path::new(PREFIX))?;
         summary.push_str(&format!("{} files, {}", identity.files, identity.hash));
         Ok((identity, summary))
+    })
+}
+
+/// Overwrites the names of inputs that only builds need: compilers and headers are not to live as long as the tree.
+fn forget_builds(
+    tree: &Path,
+    inputs: &Inputs,
+    linked: &BTreeMap<PathBuf, relink::Linked>,
+    tools: &Tools<'_>,
+) -> Result<(), PipelineError> {
+    let libraries = linked.values().flat_map(|linked| &linked.needs).filter_map(|need| need.found.as_ref());
+    let used: BTreeSet<&PathBuf> = libraries.chain([&inputs.python, &inputs.interpreter]).collect();
+    let unused = inputs.building.iter().filter(|folder| !used.iter().any(|path| path.starts_with(folder)));
+    let needles = unused.fold(Needles::default(), |mut needles, folder| {
+        let bytes = folder.as_os_str().as_bytes().to_vec();
+        let name = folder.file_name().map_or(0, OsStr::len);
+        needles.literals.push(Literal { hidden: bytes.len() - name..bytes.len(), bytes });
+        needles
+    });
+    if needles.is_empty() {
+        return Ok(());
+    }
+    staged(tools.reporter, Stage::Strip, None, || {
+        let policy = Policy::default();
+        let replaced = references::replace(tree, &needles, &policy, tools.settings.jobs, tools.reporter)?;
+        let summary = format!("{} references to what only builds need", replaced.count);
+        Ok::<_, PipelineError>(((), summary))
     })
 }
 
@@ -176,14 +202,4 @@ fn follow(
     let matches: u64 = plan.report.rules.iter().map(|rule| rule.matches).sum();
     let summary = format!("{} rules, {matches} matches, {} files", plan.report.rules.len(), changed.len());
     Ok((changed, summary))
-}
-
-/// Sonames that packages open by name, by package.
-fn dlopen(locked: &Locked) -> BTreeMap<String, Vec<String>> {
-    let packages = &locked.project.recipe.package;
-    packages
-        .iter()
-        .filter(|(_, recipe)| !recipe.dlopen.is_empty())
-        .map(|(name, recipe)| (name.clone(), recipe.dlopen.clone()))
-        .collect()
 }

@@ -15,6 +15,7 @@ use crate::net::Net;
 use crate::place::{self, Identity, Receipt};
 use crate::plan::{Plan, Selection};
 use crate::recipe::{Provider, Recipe};
+use crate::relink::Rules;
 use crate::report::{Event, Reporter, Stage};
 use crate::request::{PythonVersion, Settings};
 
@@ -67,6 +68,9 @@ pub struct Given {
     pub inputs: Option<Inputs>,
     /// Folders that the result may refer to, for inputs that stay where they are.
     pub outside: Vec<PathBuf>,
+    /// Whether nothing else can be named like a folder of the inputs, so that what builds left of such names where
+    /// nothing needs them is overwritten.
+    pub unique: bool,
     /// Folders that [`wheel`](fn@wheel) made.
     pub wheels: Vec<PathBuf>,
     /// Checked-out sources of git packages, by normalised name. The lock says the hash of their trees.
@@ -162,7 +166,7 @@ fn put(
         nar_size: identity.nar_size,
         inputs: inputs.to_owned(),
         skip_import: skip_import(&locked.project.recipe),
-        ignore_missing: locked.project.recipe.relink.ignore.clone(),
+        rules: Rules::of(&locked.project.recipe),
         outside: tools.given.outside.clone(),
     };
     let identity = staged(tools.reporter, Stage::Place, None, || {

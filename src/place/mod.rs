@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
 use crate::nar;
+use crate::relink::Rules;
 use crate::tree::{self, Kind, Node, TreeError};
 
 mod spots;
@@ -60,8 +61,9 @@ pub struct Receipt {
     pub inputs: String,
     /// Modules that are not imported by `verify`, each with the reason.
     pub skip_import: BTreeMap<String, String>,
-    /// Sonames that may be missing.
-    pub ignore_missing: Vec<String>,
+    /// By which rules the tree was relinked.
+    #[serde(default)]
+    pub rules: Rules,
     /// Folders outside of the tree that it may refer to; none for a tree that brings everything along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<PathBuf>,
@@ -168,7 +170,9 @@ impl Explain for PlaceError {
             Self::Occupied { path } => {
                 Some(format!("move it away (mv {0} {0}.old), or name another folder with --out DIR", path.display()))
             }
-            Self::Changed { .. } | Self::Spot { .. } => Some("build it again; `akb verify` says which files differ from RECORD".to_owned()),
+            Self::Changed { .. } | Self::Spot { .. } => {
+                Some("build it again; `akb verify` says which files differ from RECORD".to_owned())
+            }
             Self::Receipt { .. } => Some("name a folder that `akb build` made".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Io { .. } => None,
@@ -179,9 +183,11 @@ impl Explain for PlaceError {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ExitCode::Machine,
             Self::Changed { .. } | Self::Spot { .. } => ExitCode::Integrity,
-            Self::TooLong { .. } | Self::Unspeakable { .. } | Self::Unquoted { .. } | Self::Occupied { .. } | Self::Receipt { .. } => {
-                ExitCode::Usage
-            }
+            Self::TooLong { .. }
+            | Self::Unspeakable { .. }
+            | Self::Unquoted { .. }
+            | Self::Occupied { .. }
+            | Self::Receipt { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
         }
     }

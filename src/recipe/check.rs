@@ -54,6 +54,10 @@ pub(super) fn check(mut recipe: Recipe, path: &Path) -> Result<Recipe, RecipeErr
     }
     cx.relations("inputs.packages", &recipe.inputs.packages)?;
     cx.words("relink.ignore", &recipe.relink.ignore)?;
+    cx.words("relink.optional", &recipe.relink.optional)?;
+    for (files, folders) in &recipe.relink.runpath {
+        cx.folders(&format!("relink.runpath.\"{files}\""), folders)?;
+    }
     cx.words("verify.skip-import", &recipe.verify.skip_import)?;
     for (index, rule) in recipe.substitute.iter().enumerate() {
         substitute::check(rule, index + 1).map_err(|error| RecipeError::Value {
@@ -160,6 +164,17 @@ impl Checker<'_> {
     fn words(&self, key: &str, words: &[String]) -> Result<(), RecipeError> {
         let odd = |word: &&String| word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control());
         words.iter().find(odd).map_or(Ok(()), |word| Err(self.value(key, "a name without spaces", word, None)))
+    }
+
+    /// Entries of a search path.
+    fn folders(&self, key: &str, folders: &[String]) -> Result<(), RecipeError> {
+        let own = |folder: &str| {
+            let rest = folder.strip_prefix("$ORIGIN");
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) || folder.starts_with('/')
+        };
+        let odd = |folder: &&String| !own(folder) || folder.contains([':', '\0']);
+        let expected = "a folder such as $ORIGIN/../lib, or an absolute one";
+        folders.iter().find(odd).map_or(Ok(()), |folder| Err(self.value(key, expected, folder, None)))
     }
 
     /// Wishes of the archive: a relation, or one with `-` before it.

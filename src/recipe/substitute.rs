@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// and `at` says what kind of rule it is; `substitute::Rule` knows which keys go with which kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the table")]
 pub struct SubstituteRecipe {
     /// Only files of this package; `files` then is relative to site-packages. Normalised (PEP 503) when it is read.
     pub package: Option<String>,

@@ -1,12 +1,14 @@
 //! Shared libraries of the inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::elf::{Image, Machine};
-use super::{RelinkError, read};
-use crate::inputs::Inputs;
-use crate::tree::{self, Kind};
+use super::elf::Image;
+use super::probe::{ProbeError, Probed, probe};
+use super::scan::Kinship;
+use super::{RelinkError, Supply};
+use crate::tree;
 
 /// A library of the inputs.
 #[derive(Clone, Debug)]
@@ -21,38 +23,78 @@ pub(super) struct Library {
     pub(super) name: String,
 }
 
-/// Finds libraries in the inputs.
+/// Finds libraries in the inputs, by file name and by the name in their header.
 pub(super) struct Libraries<'a> {
-    inputs: &'a Inputs,
-    machine: Machine,
+    supply: Supply<'a>,
     found: BTreeMap<PathBuf, Option<Library>>,
-    files: Option<Vec<PathBuf>>,
+    /// Folders that have a file of a name, in search order.
+    folders: Option<BTreeMap<String, Vec<PathBuf>>>,
+    /// Files of folders in them: alternatives and plug-ins.
+    deeper: Option<Vec<PathBuf>>,
+    /// Names that several folders have, with those folders; said once each.
+    collisions: BTreeMap<String, Vec<PathBuf>>,
 }
 
 impl<'a> Libraries<'a> {
-    pub(super) fn new(inputs: &'a Inputs, machine: Machine) -> Self {
-        Self { inputs, machine, found: BTreeMap::new(), files: None }
+    pub(super) fn new(supply: Supply<'a>) -> Self {
+        Self { supply, found: BTreeMap::new(), folders: None, deeper: None, collisions: BTreeMap::new() }
     }
 
     /// The library that a program that needs `name` would get: in the `first` folders, then in those of the
     /// inputs by file name, then by soname.
-    pub(super) fn find(&mut self, name: &str, first: &[PathBuf]) -> Result<Option<Library>, RelinkError> {
-        let folders: Vec<PathBuf> = first.iter().chain(&self.inputs.libraries).cloned().collect();
-        for folder in folders {
-            if let Some(library) = self.at(&folder.join(name))? {
+    pub(super) fn find(&mut self, name: &str, first: &[PathBuf], who: Kinship) -> Result<Option<Library>, RelinkError> {
+        for folder in first {
+            if let Some(library) = self.suiting(&folder.join(name), who)? {
                 return Ok(Some(library));
             }
         }
-        let exact = |soname: &str| soname == name;
-        Ok(self.by_soname(name, &exact)?.into_iter().next())
+        let folders = self.folders()?.get(name).cloned().unwrap_or_default();
+        let mut hits: Vec<Library> = Vec::new();
+        for folder in folders {
+            if let Some(library) = self.suiting(&folder.join(name), who)?
+                && hits.iter().all(|hit| hit.file != library.file)
+            {
+                hits.push(library);
+            }
+        }
+        if hits.is_empty() {
+            hits = self.by_soname(name, &|soname| soname == name, who)?;
+        }
+        if hits.len() > 1 {
+            self.collisions.insert(name.to_owned(), hits.iter().map(|hit| hit.path.clone()).collect());
+        }
+        Ok(hits.into_iter().next())
     }
 
     /// The one library whose soname is `name` and a version: what a development package would link to.
-    pub(super) fn versioned(&mut self, name: &str) -> Result<Option<Library>, RelinkError> {
+    pub(super) fn versioned(&mut self, name: &str, who: Kinship) -> Result<Option<Library>, RelinkError> {
         let prefix = format!("{name}.");
-        let mut candidates = self.by_soname(name, &|soname| soname.starts_with(&prefix))?;
+        let mut candidates = self.by_soname(name, &|soname| soname.starts_with(&prefix), who)?;
         candidates.dedup_by(|a, b| a.name == b.name);
         Ok(if candidates.len() == 1 { candidates.pop() } else { None })
+    }
+
+    /// Files of this name that are there, whatever they are for.
+    pub(super) fn unsuitable(&mut self, name: &str) -> Result<Option<PathBuf>, RelinkError> {
+        for folder in self.folders()?.get(name).cloned().unwrap_or_default() {
+            if let Some(library) = self.at(&folder.join(name))? {
+                return Ok(Some(library.path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What has several candidates: a sentence each.
+    pub(super) fn collisions(&self) -> BTreeSet<String> {
+        let sentence = |(name, paths): (&String, &Vec<PathBuf>)| {
+            let all: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            format!("the inputs have {name} at {}: the first is taken", all.join(", "))
+        };
+        self.collisions.iter().map(sentence).collect()
+    }
+
+    fn suiting(&mut self, path: &Path, who: Kinship) -> Result<Option<Library>, RelinkError> {
+        Ok(self.at(path)?.filter(|library| who.refuses(&library.image).is_none()))
     }
 
     /// The library at a path of the sandbox.
@@ -66,11 +108,15 @@ impl<'a> Libraries<'a> {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Library>, RelinkError> {
-        let Some(file) = self.inputs.locate(path).filter(|file| file.is_file()) else { return Ok(None) };
-        let bytes = read(&file)?;
+        let Some(file) = self.supply.locate(path).filter(|file| file.is_file()) else { return Ok(None) };
+        let io = |source| RelinkError::Io { path: file.clone(), source };
         // Linker scripts have the names of libraries too.
-        let image = Image::read(&bytes).map_err(|source| RelinkError::Elf { path: file.clone(), source })?;
-        let Some(image) = image.filter(|image| image.machine == self.machine) else { return Ok(None) };
+        let image = match probe(&File::open(&file).map_err(io)?) {
+            Ok(Probed::Image(image)) => *image,
+            Ok(Probed::Other | Probed::Data) => return Ok(None),
+            Err(ProbeError::Elf(source)) => return Err(RelinkError::Elf { path: file, source }),
+            Err(ProbeError::Io(source)) => return Err(io(source)),
+        };
         let plain = |name: &&String| !name.is_empty() && !name.contains('/');
         let asked = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = image.soname.as_ref().filter(plain).cloned().unwrap_or(asked);
@@ -78,35 +124,74 @@ impl<'a> Libraries<'a> {
     }
 
     /// Libraries whose soname is accepted, sorted by it. Looks only at files whose names begin alike.
-    fn by_soname(&mut self, name: &str, accept: &dyn Fn(&str) -> bool) -> Result<Vec<Library>, RelinkError> {
+    fn by_soname(
+        &mut self,
+        name: &str,
+        accept: &dyn Fn(&str) -> bool,
+        who: Kinship,
+    ) -> Result<Vec<Library>, RelinkError> {
         let stem = name.split(".so").next().unwrap_or(name).to_owned();
-        let begins = |path: &&PathBuf| {
-            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-            file.starts_with(&stem) && file.contains(".so")
-        };
-        let candidates: Vec<PathBuf> = self.files()?.iter().filter(begins).cloned().collect();
-        let mut accepted = Vec::new();
-        for path in candidates {
-            accepted.extend(self.at(&path)?.filter(|library| library.image.soname.as_deref().is_some_and(accept)));
+        let mut candidates = self.deeper()?.to_vec();
+        for (file, folders) in self.folders()? {
+            candidates.extend(folders.iter().map(|folder| folder.join(file)));
         }
-        accepted.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+        candidates.retain(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&stem)));
+        let mut accepted: Vec<Library> = Vec::new();
+        for path in candidates {
+            let library = self.suiting(&path, who)?;
+            accepted.extend(library.filter(|library| library.image.soname.as_deref().is_some_and(accept)));
+        }
+        // A link's name differs from its file's.
+        let own = |library: &Library| library.path.file_name() != library.file.file_name();
+        accepted.sort_by(|a, b| (&a.name, own(a), &a.path).cmp(&(&b.name, own(b), &b.path)));
+        let mut files = BTreeSet::new();
+        accepted.retain(|library| files.insert(library.file.clone()));
         Ok(accepted)
     }
 
-    /// All regular files of the library folders, as the sandbox sees them.
-    fn files(&mut self) -> Result<&[PathBuf], RelinkError> {
-        if self.files.is_none() {
-            let mut files = Vec::new();
-            for folder in &self.inputs.libraries {
-                let Some(located) = self.inputs.locate(folder).filter(|located| located.is_dir()) else { continue };
-                for node in tree::walk(&located)? {
-                    if matches!(node.kind, Kind::File { .. }) {
-                        files.push(folder.join(node.path));
+    /// The folders of each library's name.
+    fn folders(&mut self) -> Result<&BTreeMap<String, Vec<PathBuf>>, RelinkError> {
+        if self.folders.is_none() {
+            let mut index: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+            for folder in self.supply.libraries {
+                for name in self.names(folder)?.into_iter().filter(|name| is_library(name)) {
+                    let folders = index.entry(name).or_default();
+                    if !folders.contains(folder) {
+                        folders.push(folder.clone());
                     }
                 }
             }
-            self.files = Some(files);
+            self.folders = Some(index);
         }
-        Ok(self.files.as_deref().unwrap_or_default())
+        Ok(self.folders.get_or_insert_default())
     }
+
+    fn deeper(&mut self) -> Result<&[PathBuf], RelinkError> {
+        if self.deeper.is_none() {
+            let mut files = Vec::new();
+            for folder in self.supply.libraries {
+                for inner in self.names(folder)?.into_iter().filter(|name| !is_library(name)) {
+                    let inner = folder.join(inner);
+                    let names = self.names(&inner)?.into_iter().filter(|name| is_library(name));
+                    files.extend(names.map(|name| inner.join(name)));
+                }
+            }
+            self.deeper = Some(files);
+        }
+        Ok(self.deeper.as_deref().unwrap_or_default())
+    }
+
+    /// What lies directly in a folder of the sandbox, sorted; nothing where it is no folder.
+    fn names(&self, folder: &Path) -> Result<Vec<String>, RelinkError> {
+        let Some(located) = self.supply.locate(folder).filter(|located| located.is_dir()) else {
+            return Ok(Vec::new());
+        };
+        let paths = tree::list(&located)?;
+        let name = |path: PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        Ok(paths.into_iter().filter_map(name).collect())
+    }
+}
+
+fn is_library(name: &str) -> bool {
+    name.contains(".so") || name.starts_with("ld-")
 }

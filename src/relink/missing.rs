@@ -2,29 +2,45 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::glob;
+use serde::Serialize;
+
 use crate::inputs::hints;
 
 /// A library that was not found, or was found but will not do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Missing {
     /// The name that is needed.
     pub soname: String,
     /// The file that needs it, relative to the tree.
     pub file: PathBuf,
+    /// The package of that file, where it is known.
+    pub package: Option<String>,
     /// What is wrong.
+    #[serde(flatten)]
     pub reason: Reason,
+    /// The Debian package that probably has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debian: Option<String>,
+    /// The attribute of nixpkgs that probably has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nix: Option<String>,
 }
 
 /// What is wrong with a needed library.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Reason {
     /// Neither the tree nor the inputs have it.
     NotFound,
     /// It is opened by name, and neither the tree nor the inputs have it.
     NotFoundByName,
+    /// Only one for another machine or C library is there.
+    Unsuitable {
+        /// Where it was found.
+        found: PathBuf,
+    },
     /// It lacks symbol versions.
     Versions {
         /// Where it was found.
@@ -50,12 +66,36 @@ impl fmt::Display for Missing {
 }
 
 impl Missing {
+    /// With a guess which package has it.
+    pub fn new(soname: &str, file: &Path, package: Option<&str>, reason: Reason) -> Self {
+        let mut missing = Self {
+            soname: soname.to_owned(),
+            file: file.to_owned(),
+            package: package.map(str::to_owned),
+            reason,
+            debian: None,
+            nix: None,
+        };
+        if missing.is_absent() {
+            (missing.debian, missing.nix) = (Some(debian_package(soname)), nix_package(soname));
+        }
+        missing
+    }
+
+    /// Whether there is no library of that name at all.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.reason, Reason::NotFound | Reason::NotFoundByName)
+    }
+
     /// What is wrong, without the file.
     pub fn problem(&self) -> String {
         let Self { soname, reason, .. } = self;
         match reason {
             Reason::NotFound => format!("needs {soname}, which is not there"),
             Reason::NotFoundByName => format!("opens {soname} by name, which is not there"),
+            Reason::Unsuitable { found } => {
+                format!("needs {soname}; {} is for another machine or C library", found.display())
+            }
             Reason::Versions { found, lacks } => {
                 let lacks: Vec<&str> = lacks.iter().map(String::as_str).collect();
                 format!("needs {} of {soname}, which {} does not define", lacks.join(", "), found.display())
@@ -65,16 +105,6 @@ impl Missing {
                 format!("needs {soname} from {}, but would find {}", wanted.display(), found.display())
             }
         }
-    }
-
-    /// Whether one of the patterns, `SONAME` or `FILE:SONAME`, says that it may be missing.
-    pub fn is_ignored(&self, patterns: &[String]) -> bool {
-        patterns.iter().any(|pattern| match pattern.split_once(':') {
-            Some((file, soname)) => {
-                glob::matches(file, &self.file.to_string_lossy()) && glob::matches(soname, &self.soname)
-            }
-            None => glob::matches(pattern, &self.soname),
-        })
     }
 }
 
@@ -120,9 +150,54 @@ pub fn debian_package(soname: &str) -> String {
     format!("{name}{dash}{version}")
 }
 
+/// Attributes of nixpkgs that are no development package of Debian's, by the name of the library.
+const NIX: [(&str, &str); 14] = [
+    ("stdc++", "stdenv.cc.cc.lib"),
+    ("gcc_s", "stdenv.cc.cc.lib"),
+    ("gomp", "stdenv.cc.cc.lib"),
+    ("atomic", "stdenv.cc.cc.lib"),
+    ("quadmath", "gfortran.cc.lib"),
+    ("gfortran", "gfortran.cc.lib"),
+    ("GL", "libglvnd"),
+    ("EGL", "libglvnd"),
+    ("OpenGL", "libglvnd"),
+    ("GLX", "libglvnd"),
+    ("gbm", "libgbm"),
+    ("pulse", "libpulseaudio"),
+    ("xkbcommon-x11", "libxkbcommon"),
+    ("pcsclite", "pcsclite.lib"),
+];
+
+/// The attribute of nixpkgs that should have a library; its default output, unless that is the development files'.
+pub fn nix_package(soname: &str) -> Option<String> {
+    let name = soname.split(".so").next()?.strip_prefix("lib")?;
+    if let Some((_, attribute)) = NIX.iter().find(|(known, _)| *known == name) {
+        return Some((*attribute).to_owned());
+    }
+    let hint = hints::library(name).map(|hint| hint.nix);
+    match hint.map(|nix| nix.strip_suffix(".dev").map_or_else(|| nix.to_owned(), |nix| format!("{nix}.out"))) {
+        Some(attribute) => Some(attribute),
+        None if name.starts_with('X') && name.len() > 1 => Some(format!("xorg.lib{name}")),
+        None => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::debian_package;
+    use super::{debian_package, nix_package};
+
+    #[test]
+    fn guesses_attributes() {
+        for (soname, attribute) in [
+            ("libxml2.so.16", Some("libxml2.out")),
+            ("libstdc++.so.6", Some("stdenv.cc.cc.lib")),
+            ("libXext.so.6", Some("xorg.libXext")),
+            ("libz.so.1", Some("zlib")),
+            ("libunheard.so.1", None),
+        ] {
+            assert_eq!(nix_package(soname).as_deref(), attribute, "{soname}");
+        }
+    }
 
     #[test]
     fn guesses_by_the_naming_rule() {

@@ -1,76 +1,91 @@
-//! Which files a name in the recipe's `dlopen` table means.
+//! Which package a file belongs to, and which files a rule means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::scan::{Scan, join};
-use super::{Job, RelinkError, glob, read};
-use crate::tree;
+use super::folder::join;
+use super::scan::Scan;
+use super::{Job, RelinkError, Rules, glob, read};
+use crate::install::record;
+use crate::lock::names::normalize;
 
-/// Names to open, by file; and the table's keys that mean no file.
-type Opened = (BTreeMap<PathBuf, Vec<String>>, Vec<String>);
+/// The packages of a tree's programs and libraries.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    by_file: BTreeMap<PathBuf, String>,
+    /// Folders with packages.
+    sites: BTreeSet<PathBuf>,
+}
 
-/// Names that each file opens at run time, from the recipe's table.
-pub(super) fn opened(job: &Job<'_>, scan: &Scan) -> Result<Opened, RelinkError> {
-    let mut opened: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    let mut unused = Vec::new();
-    for (key, names) in job.dlopen {
-        let files = if key.contains(['/', '*']) { matching(key, job.site, scan) } else { of_package(job, key, scan)? };
-        if files.is_empty() {
-            unused.push(key.clone());
+impl Owners {
+    /// Reads every RECORD of the tree.
+    pub(super) fn read(tree: &Path, scan: &Scan) -> Result<Self, RelinkError> {
+        let site = |path: &Path| path.ancestors().find(|folder| folder.ends_with("site-packages")).map(Path::to_owned);
+        let mut sites: BTreeSet<PathBuf> = scan.images.keys().filter_map(|path| site(path)).collect();
+        let mut by_file = BTreeMap::new();
+        for path in &scan.records {
+            let Some((site, name)) = path.parent().and_then(|info| Some((info.parent()?, info.file_name()?.to_str()?)))
+            else {
+                continue;
+            };
+            let Some(package) = name.split('-').next().and_then(normalize) else { continue };
+            let rows = record::paths(&read(&tree.join(path))?).collect::<Vec<_>>();
+            let files = rows.iter().filter_map(|row| join(site, Path::new(row)));
+            for file in files.filter(|file| scan.images.contains_key(file)) {
+                by_file.insert(file, package.clone());
+            }
+            sites.insert(site.to_owned());
         }
-        for file in files {
-            let all = opened.entry(file).or_default();
-            all.extend(names.iter().filter(|name| !all.contains(name)).cloned().collect::<Vec<_>>());
-        }
+        Ok(Self { by_file, sites })
     }
-    Ok((opened, unused))
-}
 
-/// Files whose path below the tree or below the site matches.
-fn matching(pattern: &str, site: &Path, scan: &Scan) -> Vec<PathBuf> {
-    let matches = |path: &Path| glob::matches(pattern, &path.to_string_lossy());
-    let files = scan.images.keys().filter(|path| matches(path) || path.strip_prefix(site).is_ok_and(matches));
-    files.cloned().collect()
-}
-
-/// Files of a package, by its RECORD.
-fn of_package(job: &Job<'_>, package: &str, scan: &Scan) -> Result<Vec<PathBuf>, RelinkError> {
-    let site = job.tree.join(job.site);
-    let wanted = normalized(package);
-    let mut files = BTreeSet::new();
-    for folder in tree::list(&site)? {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(".dist-info")) else {
-            continue;
-        };
-        if name.split('-').next().map(normalized) != Some(wanted.clone()) {
-            continue;
-        }
-        let record = read(&folder.join("RECORD"))?;
-        let rows = String::from_utf8_lossy(&record);
-        let paths = rows.lines().filter_map(|row| join(job.site, Path::new(&first_field(row))));
-        files.extend(paths.filter(|path| scan.images.contains_key(path)));
+    pub(super) fn of(&self, path: &Path) -> Option<&str> {
+        self.by_file.get(path).map(String::as_str)
     }
-    Ok(files.into_iter().collect())
-}
 
-/// The first field of a row of comma-separated values.
-fn first_field(row: &str) -> String {
-    let Some(quoted) = row.strip_prefix('"') else { return row.split(',').next().unwrap_or_default().to_owned() };
-    quoted.replace("\"\"", "\u{0}").split('"').next().unwrap_or_default().replace('\u{0}', "\"")
-}
-
-/// A package name as PEP 503 normalises it.
-fn normalized(name: &str) -> String {
-    let mut normal = String::new();
-    for character in name.chars() {
-        match character {
-            '-' | '_' | '.' if normal.ends_with('-') => {}
-            '-' | '_' | '.' => normal.push('-'),
-            other => normal.extend(other.to_lowercase()),
+    /// Whether `files`, a package or a pattern, means the file at `path`.
+    pub(super) fn means(&self, files: &str, path: &Path) -> bool {
+        let matches = |path: &Path| glob::matches(files, &path.to_string_lossy());
+        if files.contains('/') {
+            let below = self.sites.iter().filter_map(|site| path.strip_prefix(site).ok());
+            return matches(path) || below.into_iter().any(matches);
         }
+        path.file_name().is_some_and(|name| matches(Path::new(name)))
+            || self.of(path).is_some_and(|owner| normalize(files).is_some_and(|files| files == owner))
     }
-    normal
+
+    /// Whether one of the patterns, `SONAME` or `FILES:SONAME`, means that `path` asks for `soname`.
+    pub(super) fn listed(&self, patterns: &[String], path: &Path, soname: &str) -> bool {
+        patterns.iter().any(|pattern| match pattern.split_once(':') {
+            Some((files, pattern)) => glob::matches(pattern, soname) && self.means(files, path),
+            None => glob::matches(pattern, soname),
+        })
+    }
+
+    /// Everything that a table of rules has for a file, in the table's order.
+    pub(super) fn values<'r>(&self, table: &'r BTreeMap<String, Vec<String>>, path: &Path) -> Vec<&'r str> {
+        let mut values: Vec<&str> = Vec::new();
+        for (files, list) in table {
+            if self.means(files, path) {
+                let new: Vec<&str> = list.iter().map(String::as_str).filter(|value| !values.contains(value)).collect();
+                values.extend(new);
+            }
+        }
+        values
+    }
+
+    /// Names of files in the rules that mean none of the tree's.
+    pub(super) fn unused<'r>(&self, rules: &'r Rules, scan: &Scan) -> Vec<&'r str> {
+        let names = rules.dlopen.keys().chain(rules.runpath.keys()).map(String::as_str);
+        names.filter(|files| !scan.images.keys().any(|path| self.means(files, path))).collect()
+    }
+}
+
+impl Job<'_> {
+    /// The owners of the tree's files, if a rule asks for them.
+    pub(super) fn owners(&self, scan: &Scan) -> Result<Owners, RelinkError> {
+        if self.rules.name_packages() { Owners::read(self.tree, scan) } else { Ok(Owners::default()) }
+    }
 }
 
 #[cfg(test)]
@@ -78,9 +93,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_rows_and_names() {
-        assert_eq!(first_field("a/b.so,sha256=x,1"), "a/b.so");
-        assert_eq!(first_field("\"a,\"\"b\"\".so\",sha256=x,1"), "a,\"b\".so");
-        assert_eq!(normalized("Python_Kadmin.-rs"), "python-kadmin-rs");
+    fn knows_whom_a_rule_means() {
+        let path = |text: &str| PathBuf::from(text);
+        let owners = Owners {
+            by_file: BTreeMap::from([(path("site/My/ext.so"), "my-package".to_owned())]),
+            sites: BTreeSet::from([path("site")]),
+        };
+        for (files, expected) in [
+            ("My.Package", true),
+            ("my", false),
+            ("ext.so", true),
+            ("e*.so", true),
+            ("My/*.so", true),
+            ("site/My/*.so", true),
+            ("**/ext.so", true),
+            ("*/other.so", false),
+        ] {
+            assert_eq!(owners.means(files, Path::new("site/My/ext.so")), expected, "{files}");
+        }
+        let patterns = ["libcuda.so.*".to_owned(), "my-package:libx.so".to_owned()];
+        assert!(owners.listed(&patterns, Path::new("other.so"), "libcuda.so.1"));
+        assert!(owners.listed(&patterns, Path::new("site/My/ext.so"), "libx.so"));
+        assert!(!owners.listed(&patterns, Path::new("other.so"), "libx.so"));
     }
 }

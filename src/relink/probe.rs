@@ -21,6 +21,8 @@ use super::elf::{DlopenNote, ElfError, Image, Machine, SearchPath, SearchTag, Ve
 
 /// Most bytes of one table, and of all strings that are read one by one.
 const TABLE: u64 = 1 << 20;
+/// The smallest page of any machine.
+const PAGE: u64 = 4096;
 /// Bytes read at once for one string.
 const STRING: u64 = 256;
 /// String tables up to this size are read whole.
@@ -78,12 +80,17 @@ fn malformed(what: &str) -> ProbeError {
     ProbeError::Elf(ElfError::Malformed(what.to_owned()))
 }
 
-/// Reads a program or library of `size` bytes.
-pub(super) fn probe(file: &File, size: u64) -> Result<Probed, ProbeError> {
+/// Reads a program or library.
+pub(super) fn probe(file: &File) -> Result<Probed, ProbeError> {
     let mut magic = [0; 4];
-    if size < 52 || file.read_exact_at(&mut magic, 0).is_err() || !is_elf(&magic) {
+    match file.read_exact_at(&mut magic, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Probed::Other),
+        result => result?,
+    }
+    if !is_elf(&magic) {
         return Ok(Probed::Other);
     }
+    let size = file.metadata()?.len();
     let head = Window { file, size }.read(0, size.min(4096))?;
     let header = Elf::parse_header(&head)?;
     let system = header.e_ident[EI_OSABI];
@@ -199,13 +206,19 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// The file offset of an address, and the bytes of the file from there to the end of its segment.
+    /// The file offset of an address, and the bytes of the file from there to its end. Files are mapped in pages, so
+    /// that more of them is to be seen than segments say; some tables lie there.
     fn place(&self, address: u64) -> Result<(u64, u64), ProbeError> {
-        let load = self.segments.iter().filter(|segment| segment.p_type == PT_LOAD).find_map(|load| {
-            let distance = address.checked_sub(load.p_vaddr).filter(|&distance| distance < load.p_filesz)?;
-            Some((load.p_offset.checked_add(distance)?, load.p_filesz - distance))
-        });
-        load.ok_or_else(|| malformed("the dynamic section points to what is not in the file"))
+        let within = |round: u64| {
+            self.segments.iter().filter(|segment| segment.p_type == PT_LOAD).find_map(|load| {
+                let distance = address.checked_sub(load.p_vaddr)?;
+                let end = load.p_filesz.checked_next_multiple_of(round)?;
+                (distance < end).then(|| load.p_offset.checked_add(distance))?
+            })
+        };
+        let offset = within(1).or_else(|| within(PAGE)).filter(|&offset| offset < self.window.size);
+        let offset = offset.ok_or_else(|| malformed("the dynamic section points to what is not in the file"))?;
+        Ok((offset, self.window.size - offset))
     }
 
     /// A table of symbol versions: up to the end of its section, if it has one.
@@ -381,7 +394,7 @@ mod tests {
     fn probed(bytes: &[u8]) -> Result<Probed, ProbeError> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        probe(&file, bytes.len() as u64)
+        probe(&file)
     }
 
     fn samples() -> Vec<Sample> {
@@ -416,7 +429,8 @@ mod tests {
     #[test]
     fn knows_what_is_never_loaded() {
         assert!(matches!(probed(b"#!/bin/sh, and more text so that it is as long as a header"), Ok(Probed::Other)));
-        assert!(matches!(probed(b"\x7fELF"), Ok(Probed::Other)));
+        assert!(matches!(probed(b"\x7fE"), Ok(Probed::Other)));
+        assert!(matches!(probed(b"\x7fELF"), Err(ProbeError::Elf(_))));
         let mut object = Sample::default().make();
         object[16] = 1;
         assert!(matches!(probed(&object), Ok(Probed::Data)));

@@ -1,16 +1,19 @@
-//! Which file needs which library, and where it is found. Decides; changes nothing.
+//! What each file's search path becomes. Decides; changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-use super::elf::{Image, Priority, SearchPath, SearchTag};
+use super::elf::{DlopenNote, Image, Priority, SearchPath, SearchTag};
+use super::folder::{entry, in_tree};
+use super::job::is_libc;
 use super::library::{Libraries, Library};
 use super::missing::{Missing, Reason};
-use super::scan::{Scan, join};
-use super::{LIBC, RelinkError, origin};
-use crate::inputs::Runtime;
+use super::owner::Owners;
+use super::report::{How, Linked, Need};
+use super::scan::Scan;
+use super::{Job, RelinkError, read};
 
-/// What [`Resolver::run`] decided.
+/// What was decided.
 #[derive(Debug, Default)]
 pub(super) struct Resolution {
     /// The search path that each file should have.
@@ -26,66 +29,53 @@ pub(super) struct Resolution {
     /// What is not there and may be so.
     pub(super) ignored: BTreeSet<Missing>,
     /// What a person should know.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: BTreeSet<String>,
+    /// How each file finds its libraries.
+    pub(super) linked: BTreeMap<PathBuf, Linked>,
 }
 
 /// Works through the files of a tree and the libraries that they draw in.
 pub(super) struct Resolver<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) owners: Owners,
     /// The tree; copies join it as they are decided.
     pub(super) scan: Scan,
-    /// Where copies come from; `None` where the tree must do by itself.
-    pub(super) libraries: Option<Libraries<'a>>,
-    /// Whether they are copied or referred to.
-    pub(super) runtime: Runtime,
+    pub(super) libraries: Libraries<'a>,
     /// What is not in the tree and was found, by its path, which is absolute.
     pub(super) outside: BTreeMap<PathBuf, Image>,
     /// Where copies go, relative to the tree.
     pub(super) libdir: PathBuf,
-    /// File name of the dynamic linker, which every process has loaded.
-    pub(super) loader: String,
-    /// Where it is: below the tree, or absolute.
-    pub(super) loader_file: PathBuf,
+    /// The dynamic linker, which every process has loaded: its file name, and where it is.
+    pub(super) loader: Option<(String, PathBuf)>,
     /// Folders that it searches by itself.
     pub(super) default: BTreeSet<PathBuf>,
-    /// Names that files open at run time, by file.
-    pub(super) dlopen: BTreeMap<PathBuf, Vec<String>>,
-    /// Patterns of what may be missing: `SONAME`, or `FILE:SONAME`.
-    pub(super) ignore: &'a [String],
-    /// What was decided so far.
+    /// Names that files open at run time, by file, beyond those of the rules.
+    pub(super) opened: BTreeMap<PathBuf, Vec<String>>,
+    /// Folders that files inherit from those that load them (`DT_RPATH`).
+    pub(super) inherited: BTreeMap<PathBuf, Vec<PathBuf>>,
     pub(super) result: Resolution,
     pub(super) queue: VecDeque<PathBuf>,
 }
 
-/// How a library is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// A `DT_NEEDED` entry.
-    Linked,
-    /// The program calls `dlopen` with the name.
-    ByName,
-}
-
-/// How far to look for a library.
-#[derive(Clone, Copy)]
-enum Reach {
-    /// In the file's own search path and folder.
-    Own,
-    /// In the tree's library folder, and in the inputs.
-    Copies,
-    /// In all of the tree: packages that bundle libraries for each other.
-    Tree,
-}
-
 /// A need and the library that answers it. What is absolute is not in the tree.
-struct Hit {
-    name: String,
-    folder: PathBuf,
-    file: PathBuf,
+#[derive(Debug)]
+pub(super) struct Hit {
+    pub(super) name: String,
+    pub(super) folder: PathBuf,
+    pub(super) file: PathBuf,
+}
+
+/// A file that asks, and the folders that it looks in now.
+pub(super) struct Asker<'b> {
+    pub(super) path: &'b Path,
+    pub(super) image: &'b Image,
+    pub(super) kept: &'b [(PathBuf, String)],
 }
 
 impl Resolver<'_> {
     /// Decides for every file of the tree, then for every copy that this brings, until nothing is new.
     pub(super) fn run(mut self) -> Result<(Scan, Resolution), RelinkError> {
+        self.inherit();
         let tree: Vec<PathBuf> = self.scan.images.keys().cloned().collect();
         self.queue.extend(tree);
         let mut done = BTreeSet::new();
@@ -94,41 +84,75 @@ impl Resolver<'_> {
                 self.decide(&path)?;
             }
         }
+        self.result.notes.extend(self.libraries.collisions());
         Ok((self.scan, self.result))
     }
 
     fn decide(&mut self, path: &Path) -> Result<(), RelinkError> {
         let Some(image) = self.scan.images.get(path).cloned() else { return Ok(()) };
         let kept = self.kept(path, &image);
-        let mut hits = Vec::new();
-        for name in &image.needed {
-            hits.extend(self.need(path, &image, &kept, name, How::Linked)?);
+        let (needs, hits) = self.needs(&Asker { path, image: &image, kept: &kept })?;
+        let mut folders: Vec<(PathBuf, Option<String>)> = Vec::new();
+        for (folder, text) in kept {
+            if hits.iter().any(|hit| hit.folder == folder) || self.names_any_of(path, &folder)? {
+                folders.push((folder, Some(text)));
+            }
         }
-        for name in self.dlopen.get(path).cloned().unwrap_or_default() {
-            hits.extend(self.need(path, &image, &kept, &name, How::ByName)?);
-        }
-        for note in &image.dlopen {
-            hits.extend(self.note(path, &image, &kept, &note.soname, note.priority)?);
-        }
-        let mut folders: Vec<(PathBuf, Option<String>)> =
-            kept.into_iter().map(|(folder, text)| (folder, Some(text))).collect();
         for hit in &hits {
-            if !folders.iter().any(|(folder, _)| *folder == hit.folder) && !self.is_default(hit) {
+            if !folders.iter().any(|(folder, _)| *folder == hit.folder) && !self.is_default(&image, hit) {
                 folders.push((hit.folder.clone(), None));
             }
         }
         let folders = self.ordered(path, folders, &hits);
         let here = path.parent().unwrap_or(Path::new(""));
-        let texts: Vec<String> =
+        let mut texts: Vec<String> =
             folders.into_iter().map(|(folder, text)| text.unwrap_or_else(|| entry(here, &folder))).collect();
+        for text in self.owners.values(&self.job.rules.runpath, path) {
+            if !texts.iter().any(|known| known == text) {
+                texts.push(text.to_owned());
+            }
+        }
         let tag = match &image.search {
             // Without the tag, what it loads would no longer inherit these folders.
             Some(search) if !self.is_copy(path) => search.tag,
             _ => SearchTag::Runpath,
         };
         let search = (!texts.is_empty()).then(|| SearchPath { tag, text: texts.join(":") });
+        let old = image.search_folders().filter(|_| !self.is_copy(path));
+        let linked = Linked {
+            package: self.owners.of(path).map(str::to_owned),
+            needs,
+            dropped: old.filter(|old| !texts.iter().any(|text| text == old)).map(str::to_owned).collect(),
+            search: search.as_ref().map(|search| search.text.clone()),
+        };
+        self.result.linked.insert(path.to_owned(), linked);
         self.result.search.insert(path.to_owned(), search);
         Ok(())
+    }
+
+    /// Answers everything that a file asks for.
+    fn needs(&mut self, asker: &Asker<'_>) -> Result<(Vec<Need>, Vec<Hit>), RelinkError> {
+        let (mut needs, mut hits) = (Vec::new(), Vec::new());
+        let by_rule = self.owners.values(&self.job.rules.dlopen, asker.path);
+        let mut opened: Vec<String> = by_rule.into_iter().map(str::to_owned).collect();
+        opened.extend(self.opened.get(asker.path).cloned().unwrap_or_default());
+        if !opened.is_empty() {
+            self.result.openers.insert(asker.path.to_owned());
+        }
+        let linked = asker.image.needed.iter().map(|name| (name, How::Linked));
+        for (name, how) in linked.chain(opened.iter().map(|name| (name, How::Opened))) {
+            let hit = self.need(asker, name, how)?;
+            needs.push(need(asker.image, name, how, hit.as_ref()));
+            hits.extend(hit);
+        }
+        for note in &asker.image.dlopen {
+            let Some(first) = note.soname.first() else { continue };
+            let hit = self.note(asker, note)?;
+            let name = hit.as_ref().map_or(first, |hit| &hit.name);
+            needs.push(need(asker.image, name, How::Noted, hit.as_ref()));
+            hits.extend(hit);
+        }
+        Ok((needs, hits))
     }
 
     /// Folders of the file's own search path that lie in the tree and hold libraries, with their spelling.
@@ -146,190 +170,60 @@ impl Resolver<'_> {
         kept
     }
 
-    /// Finds one library and says where, or records that it is missing. Nothing for the dynamic linker.
-    fn need(
-        &mut self,
-        path: &Path,
-        image: &Image,
-        kept: &[(PathBuf, String)],
-        name: &str,
-        how: How,
-    ) -> Result<Option<Hit>, RelinkError> {
-        if name == self.loader {
-            if let Some(lacks) = self.image(&self.loader_file).and_then(|found| lacks(found, image, name)) {
-                self.miss(path, name, Reason::Versions { found: self.loader_file.clone(), lacks });
+    /// Whether a file names a library of a folder somewhere, and so may open it.
+    fn names_any_of(&self, path: &Path, folder: &Path) -> Result<bool, RelinkError> {
+        let stems = stems(path, self.scan.names.get(folder));
+        if stems.is_empty() {
+            return Ok(false);
+        }
+        let bytes = read(&self.job.tree.join(path))?;
+        Ok(stems.iter().any(|stem| memchr::memmem::find(&bytes, stem.as_bytes()).is_some()))
+    }
+
+    /// Finds one library and says where, or records that it is missing. Nothing for what the dynamic linker has.
+    fn need(&mut self, asker: &Asker<'_>, name: &str, how: How) -> Result<Option<Hit>, RelinkError> {
+        if let Some((loader, file)) = &self.loader
+            && loader == name
+        {
+            if let Some(lacks) = self.image(file).and_then(|found| lacks(found, asker.image, name)) {
+                let found = file.clone();
+                self.miss(asker.path, name, Reason::Versions { found, lacks });
             }
             return Ok(None);
         }
         if name.contains('/') || name.is_empty() {
-            self.miss(path, name, Reason::Path);
+            self.miss(asker.path, name, Reason::Path);
             return Ok(None);
         }
-        match self.find(path, image, kept, name, how)? {
+        match self.find(asker, name, how)? {
             Ok(hit) => Ok(Some(hit)),
+            // Programs keep a dynamic linker that is not known here.
+            Err(_) if self.loader.is_none() && is_libc(name) => Ok(None),
             Err(reason) => {
-                self.miss(path, name, reason);
+                self.miss(asker.path, name, reason);
                 Ok(None)
             }
         }
     }
 
-    /// The first file of this name that will do: in the file's own search path or folder, among the copies from
-    /// the inputs, anywhere else in the tree.
-    fn find(
-        &mut self,
-        path: &Path,
-        image: &Image,
-        kept: &[(PathBuf, String)],
-        name: &str,
-        how: How,
-    ) -> Result<Result<Hit, Reason>, RelinkError> {
-        let mut reason = None;
-        for reach in [Reach::Own, Reach::Copies, Reach::Tree] {
-            for folder in self.folders(reach, path, kept, name, how)? {
-                let Some(file) = self.file(&folder, name) else { continue };
-                match self.image(&file).and_then(|found| lacks(found, image, name)) {
-                    None => return Ok(Ok(Hit { name: name.to_owned(), folder, file })),
-                    Some(lacks) => drop(reason.get_or_insert(Reason::Versions { found: file, lacks })),
-                }
+    /// A library that a file says it opens: any one of its names will do.
+    fn note(&mut self, asker: &Asker<'_>, note: &DlopenNote) -> Result<Option<Hit>, RelinkError> {
+        for name in note.soname.iter().filter(|name| !name.is_empty() && !name.contains('/')) {
+            if note.priority == Priority::Suggested && !self.has_for_nothing(asker, name)? {
+                continue;
             }
-        }
-        let absent = if how == How::ByName { Reason::NotFoundByName } else { Reason::NotFound };
-        Ok(Err(reason.unwrap_or(absent)))
-    }
-
-    /// Folders of the tree to look in, the preferred one first.
-    fn folders(
-        &mut self,
-        reach: Reach,
-        path: &Path,
-        kept: &[(PathBuf, String)],
-        name: &str,
-        how: How,
-    ) -> Result<Vec<PathBuf>, RelinkError> {
-        match reach {
-            Reach::Own => {
-                let own = kept.iter().map(|(folder, _)| folder.clone());
-                Ok(own.chain(path.parent().map(Path::to_owned)).collect())
-            }
-            Reach::Copies if self.scan.find(&self.libdir, name).is_some() => Ok(vec![self.libdir.clone()]),
-            Reach::Copies => Ok(self.from_inputs(path, name, how)?.into_iter().collect()),
-            Reach::Tree if self.is_copy(path) => Ok(Vec::new()),
-            Reach::Tree => Ok(self.elsewhere(path, name)),
-        }
-    }
-
-    /// All folders that have a file of this name, those nearest to the top first.
-    fn elsewhere(&mut self, path: &Path, name: &str) -> Vec<PathBuf> {
-        let names = self.scan.names.iter().filter(|(_, names)| names.contains_key(name));
-        let mut folders: Vec<PathBuf> = names.map(|(folder, _)| folder.clone()).collect();
-        folders.sort_by_key(|folder| (folder.components().count(), folder.clone()));
-        if folders.len() > 1 {
-            let all: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            let all = all.join(", ");
-            self.result
-                .notes
-                .push(format!("{} needs {name}, which is in {all}: the first that will do is taken", path.display()));
-        }
-        folders
-    }
-
-    /// Takes a library from the inputs, if they have it, and gives the folder where it is found from now on.
-    fn from_inputs(&mut self, path: &Path, name: &str, how: How) -> Result<Option<PathBuf>, RelinkError> {
-        let first = self.search_in_inputs(path);
-        let Some(libraries) = &mut self.libraries else { return Ok(None) };
-        let mut library = libraries.find(name, &first)?;
-        if library.is_none() && how == How::ByName {
-            library = libraries.versioned(name)?;
-        }
-        let Some(library) = library else { return Ok(None) };
-        Ok(match self.runtime {
-            Runtime::Copied => {
-                self.take(name, library);
-                Some(self.libdir.clone())
-            }
-            Runtime::Referenced => self.refer(name, library),
-        })
-    }
-
-    /// Makes a library of the inputs part of the tree, under its soname and under the name that asked for it.
-    pub(super) fn take(&mut self, name: &str, library: Library) {
-        let file = self.libdir.join(&library.name);
-        if library.name != name {
-            self.result.links.insert(name.to_owned(), PathBuf::from(&library.name));
-        }
-        if !self.scan.images.contains_key(&file) {
-            self.scan.images.insert(file.clone(), library.image.clone());
-            self.scan.name(&file, &file);
-            self.queue.push_back(file.clone());
-            self.result.copies.insert(library.name.clone(), library);
-        }
-        self.scan.name(&self.libdir.join(name), &file);
-    }
-
-    /// Refers to a library of the inputs where it is. The dynamic linker looks for file names only: a library
-    /// that has the name in its header alone gets a link in the tree.
-    fn refer(&mut self, name: &str, library: Library) -> Option<PathBuf> {
-        let folder = library.path.parent()?.to_owned();
-        let named = library.path.file_name().is_some_and(|file| file == name);
-        self.outside.insert(library.path.clone(), library.image);
-        if named {
-            return Some(folder);
-        }
-        self.result.links.insert(name.to_owned(), library.path.clone());
-        self.scan.name(&self.libdir.join(name), &library.path);
-        Some(self.libdir.clone())
-    }
-
-    /// The library of this name in a folder of the tree or of the inputs.
-    fn file(&self, folder: &Path, name: &str) -> Option<PathBuf> {
-        let outside = || Some(folder.join(name)).filter(|file| self.outside.contains_key(file));
-        self.scan.find(folder, name).cloned().or_else(outside)
-    }
-
-    fn image(&self, file: &Path) -> Option<&Image> {
-        self.scan.images.get(file).or_else(|| self.outside.get(file))
-    }
-
-    /// Whether the dynamic linker finds a library by itself.
-    fn is_default(&self, hit: &Hit) -> bool {
-        self.default.contains(&hit.folder) && LIBC.iter().any(|pattern| super::glob::matches(pattern, &hit.name))
-    }
-
-    /// A copy's search path as it was in the inputs.
-    fn search_in_inputs(&self, path: &Path) -> Vec<PathBuf> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let Some(library) = self.result.copies.get(&name).filter(|_| self.is_copy(path)) else { return Vec::new() };
-        let here = library.path.parent().unwrap_or(Path::new("/"));
-        let expand = |text: &str| {
-            let text = text.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &here.to_string_lossy());
-            (text.starts_with('/') && !text.contains('$')).then(|| PathBuf::from(text))
-        };
-        library.image.search_folders().filter_map(expand).collect()
-    }
-
-    /// A library that a file says it opens: any one of `names` will do.
-    fn note(
-        &mut self,
-        path: &Path,
-        image: &Image,
-        kept: &[(PathBuf, String)],
-        names: &[String],
-        priority: Priority,
-    ) -> Result<Option<Hit>, RelinkError> {
-        if priority == Priority::Suggested {
-            return Ok(None);
-        }
-        for name in names.iter().filter(|name| !name.contains('/')) {
-            if let Ok(hit) = self.find(path, image, kept, name, How::Linked)? {
+            if let Ok(hit) = self.find(asker, name, How::Noted)? {
                 return Ok(Some(hit));
             }
         }
-        let Some(first) = names.first() else { return Ok(None) };
-        if priority == Priority::Required {
-            self.miss(path, first, Reason::NotFoundByName);
-        } else {
-            self.result.notes.push(format!("{} can make use of {first}, which is not there", path.display()));
+        let Some(first) = note.soname.first() else { return Ok(None) };
+        match note.priority {
+            Priority::Required => self.miss(asker.path, first, Reason::NotFoundByName),
+            Priority::Recommended => {
+                let note = format!("{} can make use of {first}, which is not there", asker.path.display());
+                self.result.notes.insert(note);
+            }
+            Priority::Suggested => {}
         }
         Ok(None)
     }
@@ -369,30 +263,35 @@ impl Resolver<'_> {
     }
 
     fn miss(&mut self, path: &Path, name: &str, reason: Reason) {
-        let missing = Missing { soname: name.to_owned(), file: path.to_owned(), reason };
-        let list = if missing.is_ignored(self.ignore) { &mut self.result.ignored } else { &mut self.result.missing };
+        let missing = Missing::new(name, path, self.owners.of(path), reason);
+        let allowed = self.owners.listed(&self.job.rules.may_be_missing(), path, name);
+        let list = if allowed { &mut self.result.ignored } else { &mut self.result.missing };
         list.insert(missing);
     }
 
-    fn is_copy(&self, path: &Path) -> bool {
+    /// Whether the dynamic linker finds a library by itself.
+    fn is_default(&self, image: &Image, hit: &Hit) -> bool {
+        let known = self.default.contains(&hit.folder) && !image.no_default_lib;
+        known && is_libc(&hit.name) && !self.job.rules.keep_libc
+    }
+
+    pub(super) fn is_copy(&self, path: &Path) -> bool {
         path.parent() == Some(&self.libdir)
             && path.file_name().is_some_and(|name| self.result.copies.contains_key(&*name.to_string_lossy()))
     }
 }
 
-/// The folder of the tree that an entry of a search path means, for a file at `path`; `None` for folders
-/// outside of it, for the working folder, and for other tokens than `$ORIGIN`.
-pub(super) fn in_tree(path: &Path, text: &str) -> Option<PathBuf> {
-    let rest = text.strip_prefix("$ORIGIN").or_else(|| text.strip_prefix("${ORIGIN}"))?;
-    if !(rest.is_empty() || rest.starts_with('/')) || rest.contains('$') {
-        return None;
-    }
-    join(path.parent()?, Path::new(rest.trim_start_matches('/')))
+fn need(image: &Image, name: &str, how: How, hit: Option<&Hit>) -> Need {
+    let versions = image.needs.get(name).into_iter().flatten().map(|version| version.name.clone()).collect();
+    Need { soname: name.to_owned(), how, versions, found: hit.map(|hit| hit.file.clone()) }
 }
 
-/// A folder as an entry of the search path of a file in the folder `from` of the tree.
-fn entry(from: &Path, folder: &Path) -> String {
-    if folder.is_absolute() { folder.to_string_lossy().into_owned() } else { origin(from, folder) }
+/// How programs name the libraries of a folder, at the least: `libfoo` for `libfoo.so.1`. Not the file at `path`.
+pub(super) fn stems<'n>(path: &Path, names: Option<&'n BTreeMap<String, PathBuf>>) -> BTreeSet<&'n str> {
+    let others = names.into_iter().flatten().filter(|(_, file)| *file != path);
+    let stems = others.filter_map(|(name, _)| name.split(".so").next());
+    // Extension modules are opened by their whole path.
+    stems.filter(|stem| stem.starts_with("lib") && stem.len() > 4).collect()
 }
 
 /// Versions that a file needs of the library `name`, and that the one that was found does not define.

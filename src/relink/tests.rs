@@ -5,7 +5,8 @@ use super::elf::sample::Sample;
 use super::elf::{Image, SearchTag};
 use super::*;
 use crate::digest::Sha256;
-use crate::inputs::View;
+use crate::explain::Explain as _;
+use crate::inputs::{Inputs, View};
 use crate::report::Silent;
 use crate::tree::{Kind, walk};
 
@@ -14,9 +15,9 @@ const SITE: &str = "lib/python3.14/site-packages";
 /// A tree and the inputs that it is relinked from.
 struct Bench {
     folder: tempfile::TempDir,
-    dlopen: BTreeMap<String, Vec<String>>,
-    ignore: Vec<String>,
+    rules: Rules,
     runtime: Runtime,
+    in_place: bool,
 }
 
 fn library(soname: &str, needed: &[&str]) -> Sample {
@@ -35,9 +36,9 @@ impl Bench {
     fn new() -> Self {
         let bench = Self {
             folder: tempfile::tempdir().unwrap(),
-            dlopen: BTreeMap::new(),
-            ignore: Vec::new(),
+            rules: Rules::default(),
             runtime: Runtime::Copied,
+            in_place: false,
         };
         bench.input("ld.so.1", &library("ld.so.1", &[]));
         bench.input("libc.so.1", &library("libc.so.1", &["ld.so.1"]));
@@ -82,14 +83,8 @@ impl Bench {
 
     fn relink_with(&self, jobs: usize) -> Result<RelinkReport, RelinkError> {
         let inputs = self.inputs();
-        let job = Job {
-            tree: &self.tree(),
-            prefix: Path::new("/akb"),
-            site: Path::new(SITE),
-            inputs: &inputs,
-            dlopen: &self.dlopen,
-            ignore: &self.ignore,
-        };
+        let (tree, supply) = (self.tree(), Supply::of(&inputs));
+        let job = Job { tree: &tree, prefix: Path::new("/akb"), supply, rules: &self.rules, in_place: self.in_place };
         relink(&job, NonZeroUsize::new(jobs).unwrap(), &Silent)
     }
 
@@ -108,7 +103,8 @@ impl Bench {
     }
 
     fn check(&self, interpreter: Option<&Path>, outside: &[PathBuf]) -> Outcome {
-        let premises = Premises { prefix: Path::new("/akb"), ignore: &self.ignore, interpreter, outside };
+        let linker = interpreter.map_or(Linker::Own, Linker::At);
+        let premises = Premises { prefix: Path::new("/akb"), rules: &self.rules, linker, outside };
         check(&self.tree(), &premises, NonZeroUsize::MIN).unwrap()
     }
 
@@ -146,6 +142,7 @@ fn host_less() -> Inputs {
         pkg_config: vec![],
         interpreter: PathBuf::new(),
         runtime: Runtime::Copied,
+        building: Vec::new(),
         tools: std::collections::BTreeMap::new(),
         env: std::collections::BTreeMap::new(),
     }
@@ -189,7 +186,9 @@ fn keeps_what_resolves_inside_and_completes_it() {
     bench.site("pkg.libs/libinner-2b.so.1", &library("libinner-2b.so.1", &[]));
     let rpath = Some((SearchTag::Rpath, "/build/lib:$ORIGIN/../pkg.libs:$ORIGIN/../../../../../../..:"));
     bench.site("pkg/rpath.so", &module(&["libown-1a.so.1", "libc.so.1"], rpath));
-    bench.site("pkg/opens.so", &module(&[], Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs"))));
+    let idle = module(&[], Some((SearchTag::Runpath, "$ORIGIN/../pkg.libs")));
+    bench.site("pkg/opens.so", &Sample { constants: b"\0libown-1a.so.1\0".to_vec(), ..idle.clone() });
+    bench.site("pkg/idle.so", &idle);
     bench.site("pkg/stale.so", &module(&[], Some((SearchTag::Runpath, "/build/lib"))));
     bench.site("pkg/plain.so", &module(&[], None));
 
@@ -201,17 +200,22 @@ fn keeps_what_resolves_inside_and_completes_it() {
     assert_eq!(search("pkg.libs/libown-1a.so.1"), run("$ORIGIN:$ORIGIN/../../../../runtime/lib"));
     // It may open a library there by name.
     assert_eq!(search("pkg/opens.so"), run("$ORIGIN/../pkg.libs"));
+    assert_eq!(search("pkg/idle.so"), None);
+    let dropped: Vec<&[String]> = report.dropped().map(|(_, dropped)| dropped).collect();
+    let expected: [&[&str]; 3] =
+        [&["$ORIGIN/../pkg.libs"], &["/build/lib", "$ORIGIN/../../../../../../.."], &["/build/lib"]];
+    assert_eq!(dropped, expected);
     assert_eq!(search("pkg/stale.so"), None);
     let changed: Vec<&str> = report.changed.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-    assert_eq!(changed, ["rpath.so", "stale.so", "libown-1a.so.1"]);
+    assert_eq!(changed, ["idle.so", "rpath.so", "stale.so", "libown-1a.so.1"]);
     assert_eq!(bench.findings(), Vec::<String>::new());
 }
 
 #[test]
 fn opens_by_name_what_the_recipe_says() {
     let mut bench = Bench::new();
-    bench.dlopen.insert("My.Package".into(), vec!["libplug.so".into(), "libdev.so".into()]);
-    bench.dlopen.insert("other/*.so".into(), vec!["libplug.so".into()]);
+    bench.rules.dlopen.insert("My.Package".into(), vec!["libplug.so".into(), "libdev.so".into()]);
+    bench.rules.dlopen.insert("other/*.so".into(), vec!["libplug.so".into()]);
     bench.input("libplug.so.12", &library("libplug.so.12", &["libc.so.1"]));
     bench.input("libdev.so.3", &library("libdev.so.3", &[]));
     symlink("libdev.so.3", bench.folder.path().join("usr/lib/arch/libdev.so")).unwrap();
@@ -255,8 +259,8 @@ fn heeds_what_libraries_say_that_they_open() {
 #[test]
 fn reports_all_that_is_missing_at_once() {
     let mut bench = Bench::new();
-    bench.ignore = vec!["libcuda.so.*".into(), "**/tests/*:libtest.so.1".into()];
-    bench.dlopen.insert("pkg/a.so".into(), vec!["libnamed.so".into()]);
+    bench.rules.ignore = vec!["libcuda.so.*".into(), "**/tests/*:libtest.so.1".into()];
+    bench.rules.dlopen.insert("pkg/a.so".into(), vec!["libnamed.so".into()]);
     bench.input("libold.so.1", &Sample { defines: Some("OLD_1".into()), ..library("libold.so.1", &[]) });
     bench.site("pkg/a.so", &module(&["libfoo_bar.so.2", "libcuda.so.1"], None));
     let newer = Sample { needs: Some(("libold.so.1".into(), "OLD_2".into())), ..module(&["libold.so.1"], None) };
@@ -341,7 +345,7 @@ fn never_writes_through_a_hard_link() {
 fn makes_the_same_whatever_the_jobs_and_however_often() {
     let make = |jobs| {
         let mut bench = Bench::new();
-        bench.dlopen.insert("p3/ext.so".into(), vec!["libl0.so".into()]);
+        bench.rules.dlopen.insert("p3/ext.so".into(), vec!["libl0.so".into()]);
         for index in 0..12 {
             let next = format!("libl{}.so.1", (index + 1) % 12);
             bench.input(&format!("libl{index}.so.1"), &library(&format!("libl{index}.so.1"), &[&next, "libc.so.1"]));
@@ -380,7 +384,8 @@ fn checks_what_it_did() {
     runtime/lib/libhost.so.1: names `/usr/lib/plugins` of the host
     ");
     let empty = tempfile::tempdir().unwrap();
-    let premises = Premises { prefix: Path::new("/akb"), ignore: &[], interpreter: None, outside: &[] };
+    let rules = Rules::default();
+    let premises = Premises { prefix: Path::new("/akb"), rules: &rules, linker: Linker::Own, outside: &[] };
     let outcome = check(empty.path(), &premises, NonZeroUsize::MIN).unwrap();
     assert_eq!(outcome.findings[0].problem, "there is no dynamic linker");
 }
@@ -410,14 +415,8 @@ impl Bench {
             interpreter: root.join("usr/lib/arch/ld.so.1"),
             ..self.inputs()
         };
-        let job = Job {
-            tree: &self.tree(),
-            prefix: Path::new("/akb"),
-            site: Path::new(SITE),
-            inputs: &inputs,
-            dlopen: &self.dlopen,
-            ignore: &self.ignore,
-        };
+        let (tree, supply) = (self.tree(), Supply::of(&inputs));
+        let job = Job { tree: &tree, prefix: Path::new("/akb"), supply, rules: &self.rules, in_place: self.in_place };
         relink(&job, NonZeroUsize::new(2).unwrap(), &Silent)
     }
 }
@@ -481,7 +480,7 @@ fn links_what_has_its_name_in_its_header_alone() {
     bench.put("usr/lib/arch/blas/other.so", &library("libblas.so.3", &[]));
     bench.put("usr/lib/arch/libblas-generic.so", &library("libblas.so.3", &[]));
     bench.input("libplug.so.12", &library("libplug.so.12", &[]));
-    bench.dlopen.insert("pkg/*.so".into(), vec!["libplug.so".into()]);
+    bench.rules.dlopen.insert("pkg/*.so".into(), vec!["libplug.so".into()]);
     bench.site("pkg/ext.so", &module(&["libblas.so.3"], None));
     let report = bench.relink_in_place().unwrap();
     let links: Vec<(&str, &Path)> = report.links.iter().map(|(name, to)| (name.as_str(), to.as_path())).collect();
@@ -491,4 +490,20 @@ fn links_what_has_its_name_in_its_header_alone() {
     );
     assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run("$ORIGIN/../../../../runtime/lib"));
     assert!(bench.tree().join("runtime/lib/libplug.so").is_file());
+}
+
+#[test]
+fn names_for_linkers_are_not_what_runs() {
+    let (mut bench, arch) = referring();
+    let usr = bench.folder.path().join("usr/lib");
+    bench.put("usr/lib/arch/libk.so.12", &library("libk.so.12", &[]));
+    fs::create_dir_all(usr.join("first")).unwrap();
+    std::os::unix::fs::symlink("../arch/libk.so.12", usr.join("first/libk.so")).unwrap();
+    bench.site("pkg/ext.so", &module(&["libc.so.1"], None));
+    bench.rules.dlopen.insert("ext.so".into(), vec!["libk.so".into()]);
+    bench.relink_in_place().unwrap();
+    let link = fs::read_link(bench.tree().join("runtime/lib/libk.so")).unwrap();
+    assert_eq!(link, arch.join("libk.so.12"));
+    let found = bench.search(&format!("{SITE}/pkg/ext.so")).unwrap().1;
+    assert!(found.contains("runtime/lib") && !found.contains("first"), "{found}");
 }

@@ -262,7 +262,9 @@ impl fmt::Display for Reason {
                 "{} is compiled to bytecode, which must be the same in every folder: it cannot say where the tree is",
                 shown(path)
             ),
-            Self::Unlistable { path } => write!(f, "{path:?} has a control character in its name"),
+            Self::Unlistable { path } => {
+                write!(f, "{} has a control character in its name", path.to_string_lossy().escape_debug())
+            }
             Self::NoPython { name } => write!(f, "{{{name}}} has no meaning: the tree has no lib/pythonX.Y"),
             Self::NoInput { name, .. } => write!(f, "{{inputs.{name}}} has no meaning: no such input can be named"),
             Self::Variable { place, name } => write!(f, "{place}: @{name}@ has no value"),
@@ -300,10 +302,9 @@ impl Reason {
             Self::NoInput { known, .. } if known.is_empty() => {
                 "the tree holds copies of what it needs: use {runtime}, or a path of the target machine".to_owned()
             }
-            Self::NoInput { known, .. } => format!("there are {}", known.join(", ")),
             Self::Variable { name, .. } => format!("add {name} = \"…\" to `variables`, or write unknown = \"leave\""),
             Self::NoValue { known, .. } if known.is_empty() => return None,
-            Self::NoValue { known, .. } => format!("there are {}", known.join(", ")),
+            Self::NoInput { known, .. } | Self::NoValue { known, .. } => format!("there are {}", known.join(", ")),
             Self::Conflict { .. } => "make one rule of the two, or narrow the `files` of one".to_owned(),
             Self::Reserved { .. } => "take it out of `files`".to_owned(),
             Self::Occupied { .. } => "leave `new` out to replace its contents, or name another path".to_owned(),

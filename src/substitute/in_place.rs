@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{Failure, Reason, SubstituteError};
 use super::nearest::Search;
@@ -97,7 +97,7 @@ fn open(path: &PathBuf) -> Result<Result<Vec<u8>, Reason>, SubstituteError> {
     Ok(files::read(path).map_err(failed)?.ok_or_else(|| Reason::TooLarge { path: path.clone(), expected: LARGEST }))
 }
 
-fn follow(step: &Step, path: &PathBuf, bytes: &mut Vec<u8>, plan: &mut Plan, index: usize) -> Result<(), Reason> {
+fn follow(step: &Step, path: &Path, bytes: &mut Vec<u8>, plan: &mut Plan, index: usize) -> Result<(), Reason> {
     let (old, new, mode) = step.parts();
     let finder = memchr::memmem::Finder::new(&old);
     let places: Vec<usize> = if old.is_empty() { Vec::new() } else { finder.find_iter(bytes).collect() };
@@ -121,11 +121,11 @@ fn follow(step: &Step, path: &PathBuf, bytes: &mut Vec<u8>, plan: &mut Plan, ind
         return Ok(());
     }
     if is_binary(bytes) && old.len() != new.len() {
-        return Err(Reason::Length { path: path.clone(), expected: old.len(), found: new.len() });
+        return Err(Reason::Length { path: path.to_owned(), expected: old.len(), found: new.len() });
     }
     let size = (bytes.len() as u64).saturating_add((places.len() as u64).saturating_mul(new.len() as u64));
     if size > LARGEST {
-        return Err(Reason::TooLarge { path: path.clone(), expected: LARGEST });
+        return Err(Reason::TooLarge { path: path.to_owned(), expected: LARGEST });
     }
     let mut out = Vec::with_capacity(bytes.len());
     let mut done = 0;

@@ -226,7 +226,7 @@ impl rule::Rule {
             rule::Kind::Literal(rule) => rule.find(file, cx),
             rule::Kind::Pattern(rule) => rule.find(file, cx),
             rule::Kind::Variables(rule) => rule.find(file, cx),
-            rule::Kind::Shebangs(rule) => rule.find(file, cx),
+            rule::Kind::Shebangs => Ok(shebang::find(file, cx)),
             rule::Kind::Whole(rule) => return rule.find(file, cx),
             rule::Kind::Structured(rule) => rule.find(file, cx),
         }?;
@@ -249,7 +249,7 @@ impl rule::Rule {
             rule::Kind::Literal(literal) => vec![rule::short(&literal.old)],
             rule::Kind::Pattern(_) => vec!["the pattern".to_owned()],
             rule::Kind::Variables(variables) => variables.names().iter().map(|name| format!("@{name}@")).collect(),
-            rule::Kind::Shebangs(_) => vec!["a #! line of a program that the tree has".to_owned()],
+            rule::Kind::Shebangs => vec!["a #! line of a program that the tree has".to_owned()],
             rule::Kind::Whole(_) => vec!["the file".to_owned()],
             rule::Kind::Structured(_) => vec!["the value".to_owned()],
         }
@@ -261,7 +261,7 @@ impl rule::Rule {
             rule::Kind::Literal(literal) => Some(literal.old.clone()),
             rule::Kind::Pattern(pattern) => Some(pattern.plain()),
             rule::Kind::Variables(_) => Some(thing.to_owned()),
-            rule::Kind::Shebangs(_) | rule::Kind::Whole(_) | rule::Kind::Structured(_) => None,
+            rule::Kind::Shebangs | rule::Kind::Whole(_) | rule::Kind::Structured(_) => None,
         }
     }
 }

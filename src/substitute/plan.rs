@@ -269,6 +269,12 @@ impl Planner<'_> {
                     self.fail(index, reason);
                     continue;
                 }
+                let mut made = self.plan.changes.0.iter().filter(|(_, change)| change.before.is_none());
+                if let Some((other, _)) = made.find(|(other, _)| is_within(&path, other)) {
+                    let reason = Reason::Occupied { path: other.clone() };
+                    self.fail(index, reason);
+                    continue;
+                }
                 let file = File { path: &path, bytes: &[], executable: false };
                 let contents = match whole.find(&file, self.cx) {
                     Ok(mut found) => found.edits.pop().map(|(_, text)| text).unwrap_or_default(),
@@ -286,9 +292,7 @@ impl Planner<'_> {
                     ));
                 }
                 let made = Change { before: None, after: contents, executable: Some(whole.executable == Some(true)) };
-                if self.plan.changes.0.insert(path.clone(), made).is_some() {
-                    self.fail(index, Reason::Occupied { path });
-                }
+                self.plan.changes.0.insert(path, made);
                 let report = &mut self.plan.report.rules[index];
                 report.matches += 1;
                 report.files += 1;
@@ -320,6 +324,11 @@ impl Planner<'_> {
         let after = Text::from(texts::format(&texts));
         self.plan.changes.0.insert(list, Change { before: None, after, executable: None });
     }
+}
+
+/// Whether one of two paths is the other, or a folder above it.
+fn is_within(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 fn is_new(rule: &Rule) -> bool {

@@ -5,7 +5,6 @@ use std::io;
 
 use super::literal::Literal;
 use super::pattern::Pattern;
-use super::shebang::Shebangs;
 use super::structured::Structured;
 use super::template::{NAMES, Template, UnknownName};
 use super::variables::Variables;
@@ -34,7 +33,7 @@ pub(super) enum Kind {
     Literal(Literal),
     Pattern(Pattern),
     Variables(Variables),
-    Shebangs(Shebangs),
+    Shebangs,
     Whole(Whole),
     Structured(Structured),
 }
@@ -124,7 +123,7 @@ pub(super) fn compile(said: &SubstituteRecipe, number: usize, read: ReadSource<'
             let value = |value: &str| template(said, "variables", value, &BTreeSet::new());
             rule("variables".to_owned(), Kind::Variables(Variables::new(&said.variables, said.unknown, &value)?))
         }
-        "shebangs" => rule("shebangs".to_owned(), Kind::Shebangs(Shebangs)),
+        "shebangs" => rule("shebangs".to_owned(), Kind::Shebangs),
         "contents" => {
             let contents = template(said, "contents", said.contents.as_deref().unwrap_or_default(), &BTreeSet::new())?;
             let label = format!("contents of {}", short(&said.files.join(", ")));

@@ -3,44 +3,40 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::error::Reason;
-use super::template::Values;
+use super::template::{Values, movable};
 use super::{Cx, File, Found};
 use crate::edit::Text;
 
 /// `shebangs = true`: a first line that names Python, by any path or through `env`, names the tree's Python; one
 /// that names another program of which the tree has one of its own, names that. Other lines stay.
-#[derive(Debug)]
-pub(super) struct Shebangs;
-
-impl Shebangs {
-    pub(super) fn find(&self, file: &File<'_>, cx: &Cx<'_>) -> Result<Found, Reason> {
-        let Some(rest) = file.bytes.strip_prefix(b"#!") else { return Ok(Found::nothing(1)) };
-        let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let Some(program) = std::str::from_utf8(line).ok().and_then(program) else { return Ok(Found::nothing(1)) };
-        let wanted = own(program.name, &cx.values, cx.programs);
-        // A script that has the name of its interpreter is not it.
-        let wanted = wanted.filter(|own| Path::new(own) != file.path);
-        let Some(own) = wanted else {
-            let mut found = Found::nothing(1);
-            found.notes.push(format!("{} stays with {}: the tree has none", file.path.display(), program.name));
-            return Ok(found);
-        };
-        let mut text = Text::default();
-        text.push_prefix(cx.values.prefix.as_bytes());
-        text.push(format!("/{own}").as_bytes());
-        let here = &line[program.start..program.end];
-        if here == text.bytes && program.start == 0 {
-            return Ok(Found { matched: vec![1], ..Found::default() });
-        }
-        if super::template::compiled(file.path) && cx.values.canonical {
-            let mut found = Found::nothing(1);
-            found.notes.push(format!("{} keeps its #! line: it is compiled to bytecode", file.path.display()));
-            return Ok(found);
-        }
-        // From the first byte behind `#!`: white space and `env` go too.
-        Ok(Found::one(vec![(2..2 + program.end, text)]))
+pub(super) fn find(file: &File<'_>, cx: &Cx<'_>) -> Found {
+    let Some(rest) = file.bytes.strip_prefix(b"#!") else { return Found::nothing(1) };
+    let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Some(program) = std::str::from_utf8(line).ok().and_then(program) else { return Found::nothing(1) };
+    let wanted = own(program.name, &cx.values, cx.programs);
+    // A script that has the name of its interpreter is not it.
+    let wanted = wanted.filter(|own| Path::new(own) != file.path);
+    let Some(own) = wanted else {
+        let mut found = Found::nothing(1);
+        found.notes.push(format!("{} stays with {}: the tree has none", file.path.display(), program.name));
+        return found;
+    };
+    let mut text = Text::default();
+    text.push_prefix(cx.values.prefix.as_bytes());
+    text.push(format!("/{own}").as_bytes());
+    let here = &line[program.start..program.end];
+    if here == text.bytes && program.start == 0 {
+        return Found { matched: vec![1], ..Found::default() };
     }
+    if cx.values.canonical
+        && let Err(reason) = movable(file.path)
+    {
+        let mut found = Found::nothing(1);
+        found.notes.push(format!("a #! line stays: {reason}"));
+        return found;
+    }
+    // From the first byte behind `#!`: white space and `env` go too.
+    Found::one(vec![(2..2 + program.end, text)])
 }
 
 /// The program that a line names.

@@ -19,6 +19,9 @@ mod yaml;
 /// Tables and lists within each other; deeper files are refused.
 const DEPTH: usize = 128;
 
+/// Most bytes of a structured file.
+const LARGEST: usize = 64 << 20;
+
 /// `at = ["key", 0]`.
 #[derive(Debug)]
 pub(super) struct Structured {
@@ -56,6 +59,9 @@ type Wrong = (usize, String);
 impl Structured {
     pub(super) fn find(&self, file: &File<'_>, cx: &Cx<'_>) -> Result<Found, Reason> {
         let syntax = |(offset, problem): Wrong| Reason::Syntax { place: place(file.path, file.bytes, offset), problem };
+        if file.bytes.len() > LARGEST {
+            return Err(Reason::TooLarge { path: file.path.to_owned(), expected: LARGEST as u64 });
+        }
         let text =
             std::str::from_utf8(file.bytes).map_err(|error| syntax((error.valid_up_to(), "is not UTF-8".into())))?;
         let root = self.parse(text).map_err(syntax)?;

@@ -117,20 +117,16 @@ impl Template {
 
 /// Whether a file may say where the tree is: not if bytecode is made from it, because that names a hash of its
 /// source, and its constants.
-fn movable(path: &Path) -> Result<(), Reason> {
-    if compiled(path) {
+pub(super) fn movable(path: &Path) -> Result<(), Reason> {
+    let compiled = path.extension().is_some_and(|extension| extension == "py")
+        && (path.starts_with("lib") || path.starts_with(crate::runtime::FOLDER));
+    if compiled {
         return Err(Reason::PrefixInSource { path: path.to_owned() });
     }
     if path.to_str().is_none_or(|path| path.chars().any(char::is_control)) {
         return Err(Reason::Unlistable { path: path.to_owned() });
     }
     Ok(())
-}
-
-/// Whether bytecode is made from the file.
-pub(super) fn compiled(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "py")
-        && (path.starts_with("lib") || path.starts_with(crate::runtime::FOLDER))
 }
 
 fn is_name(name: &str) -> bool {
@@ -159,7 +155,7 @@ impl Values<'_> {
             "python" => "/bin/python".to_owned(),
             "site" => format!("/{}", Layout::canonical(python()?).site_packages()),
             "version" => {
-                text.push(python()?.short().to_string().as_bytes());
+                text.push(python()?.short().as_bytes());
                 return Ok(());
             }
             "up" => {

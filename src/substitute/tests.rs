@@ -225,7 +225,7 @@ fn shebangs_name_the_trees_own_programs() {
     bin/old stays with python2: the tree has none
     bin/python stays with x: the tree has none
     bin/sh stays with sh: the tree has none
-    lib/python3.14/site-packages/a/cli.py keeps its #! line: it is compiled to bytecode
+    a #! line stays: lib/python3.14/site-packages/a/cli.py is compiled to bytecode, which must be the same in every folder: it cannot say where the tree is
     "#);
     insta::assert_snapshot!(diff(tree.path(), &rules), @r#"
     diff --git a/akb-spots b/akb-spots
@@ -314,6 +314,16 @@ fn whole_files_are_replaced_or_made() {
     rule 1 (contents of "lib/python3.14/site-packages/x"): lib/python3.14/site-packages/x would be in no RECORD
     write package = "NAME" in the rule: whose file it is
     "#);
+}
+
+#[test]
+fn new_files_do_not_lie_within_each_other() {
+    let tree = tree(&[("etc/a", "x")]);
+    for (one, other) in [("m/x", "m/x"), ("m", "m/x"), ("m/x", "m")] {
+        let rule = |path| format!("[[substitute]]\nfiles = [\"{path}\"]\ncontents = \"\"\nnew = true\n");
+        let text = wrong(tree.path(), &format!("{}{}", rule(one), rule(other)));
+        assert!(text.starts_with(&format!("rule 2 (contents of \"{other}\"): {one} cannot be a new file")), "{text}");
+    }
 }
 
 #[test]
@@ -419,7 +429,7 @@ fn a_tree_that_names_itself_is_placed_and_keeps_its_identity() {
         nar_size: 0,
         inputs: String::new(),
         skip_import: BTreeMap::new(),
-        ignore_missing: Vec::new(),
+        rules: crate::relink::Rules::default(),
         outside: Vec::new(),
     };
     let (one, two) = (out.path().join("a/longer/place"), out.path().join("b"));

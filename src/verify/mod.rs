@@ -213,8 +213,8 @@ fn elf(tree: &Path, receipt: &Receipt, options: Options, report: &mut Report) ->
     let interpreter = if receipt.outside.is_empty() { None } else { relink::interpreter_of(&tree.join("bin/python"))? };
     let premises = relink::Premises {
         prefix: &receipt.prefix,
-        ignore: &receipt.ignore_missing,
-        interpreter: interpreter.as_deref(),
+        rules: &receipt.rules,
+        linker: interpreter.as_deref().map_or(relink::Linker::Own, relink::Linker::At),
         outside: &receipt.outside,
     };
     let outcome = relink::check(tree, &premises, options.jobs)?;

@@ -195,7 +195,8 @@ fn call(
     let (outcome, answer) = result.map_err(|source| WheelError::Sandbox { package: item.clone(), source })?;
     if outcome.status != 0 || answer.error.is_some() {
         let cause = backend::cause(&outcome, &answer);
-        let failed = Failed { package: job.id.clone(), cause, output: outcome.output, log };
+        let (package, runtime) = (job.id.clone(), inputs.runtime);
+        let failed = Failed { package, cause, runtime, output: outcome.output, log };
         return Err(WheelError::Failed(Box::new(failed)));
     }
     Ok((answer, outcome, room))

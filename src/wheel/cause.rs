@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::inputs::hints::{self, Hint};
+use crate::inputs::Runtime;
+use crate::inputs::hints::{self, Hint, Part};
 
 /// What a build lacked, as far as its output tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +60,25 @@ impl Cause {
             .unwrap_or_else(|| Self::Other(format!("its backend ended with status {status}")))
     }
 
-    /// The line for `akb.toml`, or whatever else is the next step for `package`.
-    pub(super) fn hint(&self, package: &str) -> Option<String> {
+    /// The line for `akb.toml`, or whatever else is the next step for `package`. Inputs that are referred to were given
+    /// by a person, who has to give more.
+    pub(super) fn hint(&self, package: &str, runtime: Runtime) -> Option<String> {
+        let (part, files) = match self {
+            Self::Header(name) => (Part::Headers, format!("include/{name}")),
+            Self::Library(name) => (Part::Libraries, format!("lib{name}.so")),
+            Self::PkgConfig(name) => (Part::Headers, format!("pkgconfig/{name}.pc")),
+            Self::Tool(name) => (Part::Programs, format!("bin/{name}")),
+            Self::Development(names) => (Part::Headers, names.join(" ")),
+            Self::Module(_) | Self::Memory | Self::Network | Self::Other(_) => return self.other_hint(package),
+        };
+        Some(match runtime {
+            Runtime::Copied => input(package, &self.providers(), &files),
+            Runtime::Referenced => prefix(&self.providers(), part, &files),
+        })
+    }
+
+    fn other_hint(&self, package: &str) -> Option<String> {
         match self {
-            Self::Header(name) => Some(input(package, &self.providers(), &format!("include/{name}"))),
-            Self::Library(name) => Some(input(package, &self.providers(), &format!("lib{name}.so"))),
-            Self::PkgConfig(name) => Some(input(package, &self.providers(), &format!("pkgconfig/{name}.pc"))),
-            Self::Tool(name) => Some(input(package, &self.providers(), &format!("bin/{name}"))),
-            Self::Development(names) => Some(input(package, &self.providers(), &names.join(" "))),
             Self::Module(name) => Some(format!(
                 "add the package that has it to the build requirements, in akb.toml, then `akb lock`:\n\
                  [package.{package}]\nbuild-requires = [\"{}\"]",
@@ -77,7 +89,7 @@ impl Cause {
                 "what it fetches must be a build requirement or an input; see whether a variable turns that off, in \
                  akb.toml:\n[package.{package}]\nenv = {{ NAME = \"VALUE\" }}"
             )),
-            Self::Other(_) => None,
+            _ => None,
         }
     }
 
@@ -116,6 +128,17 @@ fn input(package: &str, known: &[Hint], file: &str) -> String {
         list(nix, ""),
         list(debian(), "\"")
     )
+}
+
+/// The prefix that is lacking; `file` is what it must have where no package is known.
+fn prefix(known: &[Hint], part: Part, file: &str) -> String {
+    if known.is_empty() {
+        return format!("add the prefix that has {file} to the inputs");
+    }
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let nix: Vec<_> = known.iter().map(|hint| hint.nix_output(part, name)).collect();
+    let debian: Vec<_> = known.iter().map(|hint| hint.debian).collect();
+    format!("add it to the inputs: {} of nixpkgs, or {} of Debian", nix.join(" "), debian.join(" "))
 }
 
 /// The package of a module, where the names differ.
@@ -288,7 +311,7 @@ mod tests {
 
     #[test]
     fn hints_are_lines_for_akb_toml() {
-        let hint = |cause: Cause| cause.hint("x").unwrap();
+        let hint = |cause: Cause| cause.hint("x", Runtime::Copied).unwrap();
         for (cause, expected) in [
             (Cause::Header("libxml/xmlversion.h".into()), "inputs = [\"libxml2-dev\"]"),
             (Cause::Library("ltdl".into()), "inputs = [\"libltdl-dev\"]"),
@@ -305,6 +328,22 @@ mod tests {
             assert!(hint.ends_with(&format!("[package.x]\n{expected}")), "{hint}");
         }
         assert!(hint(Cause::Header("none.h".into())).contains("apt-file search include/none.h"));
-        assert_eq!(Cause::Other("what".into()).hint("x"), None);
+        assert_eq!(Cause::Other("what".into()).hint("x", Runtime::Copied), None);
+    }
+
+    #[test]
+    fn given_prefixes_lack_other_prefixes() {
+        let hint = |cause: Cause| cause.hint("x", Runtime::Referenced).unwrap();
+        assert_eq!(
+            hint(Cause::Tool("pg_config".into())),
+            "add it to the inputs: pkgs.libpq.pg_config of nixpkgs, or libpq-dev of Debian"
+        );
+        assert_eq!(
+            hint(Cause::Development(vec!["libxml2".into(), "libxslt".into()])),
+            "add it to the inputs: (lib.getDev pkgs.libxml2) (lib.getDev pkgs.libxslt) of nixpkgs, or libxml2-dev \
+             libxslt1-dev of Debian"
+        );
+        assert_eq!(hint(Cause::Header("a/b.h".into())), "add the prefix that has include/a/b.h to the inputs");
+        assert!(hint(Cause::Module("yaml".into())).contains("build-requires"));
     }
 }

@@ -55,22 +55,21 @@ pub(super) fn make(
     install::write(&site, dest, install::Files::Copied, NonZeroUsize::MIN, &Silent)
         .map_err(|error| refused(&all(), error.to_string()))?;
     if inputs.runtime == Runtime::Referenced {
-        find_libraries(&layout, inputs, dest).map_err(|error| refused(&all(), error.to_string()))?;
+        find_libraries(inputs, dest).map_err(|error| refused(&all(), error.to_string()))?;
     }
     fs::remove_dir_all(scratch).at("remove", scratch)
 }
 
 /// Wheels bring programs and modules that expect the dynamic linker in `/lib64` and libraries where it looks: neither
 /// is so in a sandbox that sees prefixes. A tool that lacks a library is no error before it is used.
-fn find_libraries(layout: &Layout, inputs: &Inputs, dest: &Path) -> Result<(), RelinkError> {
-    let site = layout.site_packages();
+fn find_libraries(inputs: &Inputs, dest: &Path) -> Result<(), RelinkError> {
+    let rules = relink::Rules { optional: vec!["*".to_owned()], ..relink::Rules::default() };
     let job = relink::Job {
         tree: dest,
         prefix: Path::new(backend::ENV),
-        site: Path::new(&site),
-        inputs,
-        dlopen: &BTreeMap::new(),
-        ignore: &["*".to_owned()],
+        supply: relink::Supply::of(inputs),
+        rules: &rules,
+        in_place: true,
     };
     relink::relink(&job, NonZeroUsize::MIN, &Silent).map(drop)
 }

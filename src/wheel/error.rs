@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Cause, Id};
 use crate::cache::CacheError;
 use crate::explain::{ExitCode, Explain};
+use crate::inputs::Runtime;
 use crate::sandbox::SandboxError;
 use crate::tree::TreeError;
 
@@ -113,6 +114,8 @@ pub struct Failed {
     pub package: Id,
     /// What its output says about why.
     pub cause: Cause,
+    /// Of the inputs that it was built with.
+    pub runtime: Runtime,
     /// All that it wrote.
     pub output: String,
     /// A file with the same.
@@ -123,7 +126,8 @@ impl Explain for WheelError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Failed(failed) => {
-                let next = failed.cause.hint(&failed.package.name).map(|next| next + "\n").unwrap_or_default();
+                let next =
+                    failed.cause.hint(&failed.package.name, failed.runtime).map(|next| next + "\n").unwrap_or_default();
                 Some(format!("{next}its whole output is in {}", failed.log.display()))
             }
             Self::Sandbox { source, .. } => source.hint(),

@@ -45,6 +45,7 @@ fn host() -> Inputs {
         pkg_config: vec![],
         interpreter: "/lib64/ld-linux-x86-64.so.2".into(),
         runtime: crate::inputs::Runtime::Copied,
+        building: Vec::new(),
         tools: std::collections::BTreeMap::new(),
         env: std::collections::BTreeMap::new(),
     }

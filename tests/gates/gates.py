@@ -52,12 +52,12 @@ def numberless(text):
 
 class Gates:
     def __init__(self, folder, editor, checks, strips, jobs):
-        self.folder, self.editor, self.checks = folder, editor, checks
+        self.folder, self.editor, self.checks, self.jobs = folder, editor, checks, jobs
         self.strips = {name: command for name, command in STRIPS.items() if name in strips}
         self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
         self.control = folder / "control"
         self.cache_path = folder / "control.json"
-        # What readelf and eu-elflint say of untouched files, by hash.
+        # What was found out about untouched files; by hash where that is all that counts.
         self.cache = json.loads(self.cache_path.read_text()) if self.cache_path.exists() else {}
         for group, (arch, _) in HOSTS.items():
             for letter in "abc":
@@ -92,7 +92,7 @@ class Gates:
             return self.list_musl(arch, emulator, root, files)
         own = root if group.startswith("debian") else self.control / f"debian-{arch}"
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        command = [sys.executable, LOADER]
+        command = [sys.executable, LOADER, str(self.jobs)]
         if group == "debian-amd64":
             env["LD_LIBRARY_PATH"] = self.library_path(root, arch)
         elif group != "x86_64":
@@ -104,7 +104,7 @@ class Gates:
             env["PYTHONHOME"] = sys.base_prefix
             env["PYTHONPATH"] = str(own / "usr/lib/python3.11/lib-dynload")
             linker = own / "usr/lib" / LINKERS[arch]
-            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER]
+            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER, str(self.jobs)]
             if emulator:
                 command.insert(0, emulator)
         names = {str(root / file): file for file in files}
@@ -174,6 +174,12 @@ class Gates:
         status, text = run(["eu-elflint", "--gnu-ld", path], timeout=300)
         return [numberless(line) for line in text.splitlines() if line != "No errors"] + (["timeout"] if status == "timeout" else [])
 
+    def cached(self, key, make):
+        """What is known of untouched files need not be found out again: the corpus is pinned."""
+        if key not in self.cache:
+            self.cache[key] = json.loads(json.dumps(make()))
+        return self.cache[key]
+
     def read_control(self, path):
         with open(path, "rb") as file:
             name = hashlib.file_digest(file, "sha256").hexdigest()
@@ -202,17 +208,19 @@ class Gates:
         records = {file: record for file, record in records.items() if not record.get("linker")}
         files = list(records)
         if "load" in self.checks:
-            before, after = self.load(group, control, files), self.load(group, edited, files)
+            before = self.cached(f"{group}/{control.name} load", lambda: self.load(group, control, files))
+            after = self.load(group, edited, files)
             for file, record in records.items():
                 record |= {"control": before[file], "load": after[file]}
                 record["broken"] = before[file] is not None and self.kind(control, before[file]) != self.kind(edited, after[file])
         old = {}
         if "start" in self.checks:
             programs = [file for file in files if records[file].get("interpreter") and os.access(control / file, os.X_OK)]
-            old = dict(zip(programs, self.pool.map(lambda file: self.start(group, control, file), programs)))
+            untouched = lambda: dict(zip(programs, self.pool.map(lambda file: self.start(group, control, file), programs)))  # noqa: E731
+            old = self.cached(f"{group}/{control.name} start", untouched)
             for file, start in zip(programs, self.pool.map(lambda file: self.start(group, edited, file), programs)):
                 records[file]["starts"] = old[file] is not None
-                if start != old[file]:
+                if json.loads(json.dumps(start)) != old[file]:
                     records[file]["start"] = [old[file], start]
         if "read" in self.checks:
             for file, read in zip(files, self.pool.map(lambda file: self.read(control / file, edited / file), files)):
@@ -240,7 +248,7 @@ class Gates:
             loads = self.load(group, root, files)
             programs = [file for file in files if file in starts]
             begun = dict(zip(programs, self.pool.map(lambda file: self.start(group, root, file), programs)))
-            return {file: [bool(failed[file]), self.kind(root, loads[file] or ""), begun.get(file)] for file in files}
+            return json.loads(json.dumps({file: [bool(failed[file]), self.kind(root, loads[file] or ""), begun.get(file)] for file in files}))
 
         files = list(records)
         found = facts(edited, files)

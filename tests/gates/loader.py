@@ -35,4 +35,18 @@ def attempt(path):
     return reason.decode(errors="replace") or (f"status {status}" if status else "")
 
 
-print(json.dumps({path: attempt(path) for path in sys.stdin.read().split("\n") if path}))
+paths = [path for path in sys.stdin.read().split("\n") if path]
+workers = int(sys.argv[1])
+pipes = []
+for number in range(workers):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        with os.fdopen(write, "w") as out:
+            json.dump({path: attempt(path) for path in paths[number::workers]}, out)
+        os._exit(0)
+    os.close(write)
+    pipes.append(os.fdopen(read))
+results = {}
+for pipe in pipes:
+    results |= json.load(pipe)
+print(json.dumps(results))

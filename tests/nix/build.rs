@@ -28,7 +28,7 @@ fn receipt(tree: &Path) -> String {
 
 /// Runs a tree's Python as a builder: the sandbox shows the tree's closure and nothing else. Nix tells a program its
 /// bare name alone, so that Python looks for itself in PATH.
-pub fn runs(nix: &Nix, tree: &str) {
+pub(crate) fn runs(nix: &Nix, tree: &str) {
     let expression = format!(
         "derivation {{ name = \"ran\"; system = builtins.currentSystem; \
          builder = builtins.storePath {tree} + \"/bin/python\"; PATH = \"{tree}/bin\"; args = [ \"-c\" \"{SCRIPT}\" ]; }}"
@@ -59,7 +59,7 @@ fn a_derivation_whose_builder_is_akb() {
         let tree = nix.built(&of("default")).remove(0);
         assert_eq!(hash(&nix, &tree), expected);
         runs(&nix, &tree);
-        assert_eq!(nix.query("--requisites", &tree), [tree.clone()], "nothing else stays alive");
+        assert_eq!(nix.query("--requisites", &tree), std::slice::from_ref(&tree), "nothing else stays alive");
         for name in ["files", "debs", "default"] {
             nix.check(&of(name)).ok();
         }

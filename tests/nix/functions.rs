@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::harness::Nix;
 use crate::world::{World, repository};
 
-/// Paths of the derivations of the wheels and of the environment.
-const PATHS: &str = "{ wheels = builtins.mapAttrs (_: wheel: wheel.drvPath) (akb.wheels p); \
-                     environment = (akb.build (p // { wheels = true; })).drvPath; \
+/// Store paths of the wheels and of the environment: where one stays the same, nothing is built again.
+const PATHS: &str = "{ wheels = builtins.mapAttrs (_: wheel: wheel.outPath) (akb.wheels p); \
+                     environment = (akb.build (p // { wheels = true; })).outPath; \
                      fetch = (akb.fetch p).outPath; }";
 
 fn paths(nix: &Nix, world: &World) -> Value {
@@ -51,7 +51,7 @@ fn a_wheel_depends_on_those_that_build_it() {
         assert!(lock.contains(old), "{old}");
         std::fs::write(&path, lock.replace(old, new)).unwrap();
         let lock = format!("{{ lock = {}; inputs = [ ]; }}", path.display());
-        nix.eval(&world.expression(&format!("builtins.mapAttrs (_: wheel: wheel.drvPath) (akb.wheels {lock})")))
+        nix.eval(&world.expression(&format!("builtins.mapAttrs (_: wheel: wheel.outPath) (akb.wheels {lock})")))
     };
     let nix = Nix::old();
     let before = wheels(&nix, "", "");

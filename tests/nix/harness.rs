@@ -13,41 +13,41 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use akb::inputs::debian::address;
 
 /// A version of Nix, and the Debian suite that has it.
-pub struct Version {
+pub(crate) struct Version {
     /// What `nix --version` has to say.
-    pub nix: &'static str,
+    pub(crate) nix: &'static str,
     suite: &'static str,
     /// The suite's Python, which `akb inputs` brings along.
     python: &'static str,
 }
 
 /// The oldest that is still widely used, and one of today.
-pub const OLD: Version = Version { nix: "2.8", suite: "bookworm", python: "3.11" };
-pub const NEW: Version = Version { nix: "2.26", suite: "trixie", python: "3.13" };
+pub(crate) const OLD: Version = Version { nix: "2.8", suite: "bookworm", python: "3.11" };
+pub(crate) const NEW: Version = Version { nix: "2.26", suite: "trixie", python: "3.13" };
 
 /// Nix with a store. Tests of one version that run at the same time share it; the last one clears it away.
-pub struct Nix {
+pub(crate) struct Nix {
     version: &'static Version,
     usr: PathBuf,
     folder: PathBuf,
 }
 
 /// How a command of Nix ended.
-pub struct Outcome {
-    pub code: Option<i32>,
-    pub out: String,
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
     /// Standard error, without colours: where builders' logs are.
-    pub log: String,
+    pub(crate) log: String,
 }
 
 static OPEN: Mutex<[Weak<Nix>; 2]> = Mutex::new([Weak::new(), Weak::new()]);
 
 impl Nix {
-    pub fn old() -> Arc<Self> {
+    pub(crate) fn old() -> Arc<Self> {
         Self::open(0, &OLD)
     }
 
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::open(1, &NEW)
     }
 
@@ -77,7 +77,7 @@ impl Nix {
         format!("#!/bin/sh\nexec {} {}{argument} \"$@\"\n", start.join(" "), self.program())
     }
 
-    pub fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.version.nix == OLD.nix
     }
 
@@ -95,7 +95,7 @@ impl Nix {
     }
 
     /// `tool`, such as `nix-build`, ready to be given arguments.
-    pub fn command(&self, tool: &str) -> Command {
+    pub(crate) fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(self.loader());
         command.args(["--library-path", &self.libraries(), "--argv0", tool, &self.program()]);
         for (name, _) in std::env::vars_os() {
@@ -126,50 +126,50 @@ impl Nix {
         command
     }
 
-    pub fn run(&self, tool: &str, arguments: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> Outcome {
         Outcome::of(&self.command(tool).args(arguments).output().unwrap())
     }
 
     /// Builds what a Nix expression gives.
-    pub fn build(&self, expression: &str) -> Outcome {
+    pub(crate) fn build(&self, expression: &str) -> Outcome {
         self.build_with(expression, &[])
     }
 
-    pub fn build_with(&self, expression: &str, arguments: &[&str]) -> Outcome {
+    pub(crate) fn build_with(&self, expression: &str, arguments: &[&str]) -> Outcome {
         let arguments = [&["--no-out-link", "-E", expression], arguments].concat();
         self.run("nix-build", &arguments)
     }
 
     /// The store paths of a build that has to succeed.
-    pub fn built(&self, expression: &str) -> Vec<String> {
+    pub(crate) fn built(&self, expression: &str) -> Vec<String> {
         self.build(expression).ok().lines().map(str::to_owned).collect()
     }
 
     /// Builds again and compares.
-    pub fn check(&self, expression: &str) -> Outcome {
+    pub(crate) fn check(&self, expression: &str) -> Outcome {
         self.build_with(expression, &["--check"])
     }
 
     /// What a Nix expression gives; derivations are their output's path.
-    pub fn eval(&self, expression: &str) -> serde_json::Value {
+    pub(crate) fn eval(&self, expression: &str) -> serde_json::Value {
         let arguments = ["--eval", "--strict", "--json", "--read-write-mode", "-E", expression];
         serde_json::from_str(&self.run("nix-instantiate", &arguments).ok()).unwrap()
     }
 
     /// How the evaluation of an expression fails.
-    pub fn eval_fails(&self, expression: &str) -> String {
+    pub(crate) fn eval_fails(&self, expression: &str) -> String {
         let outcome = self.run("nix-instantiate", &["--eval", "--strict", "--json", "-E", expression]);
         assert_ne!(outcome.code, Some(0), "{expression} gives {}", outcome.out);
         outcome.log
     }
 
     /// Where a store path lies on this machine.
-    pub fn path(&self, store_path: &str) -> PathBuf {
+    pub(crate) fn path(&self, store_path: &str) -> PathBuf {
         self.folder.join("store").join(store_path.trim().trim_start_matches('/'))
     }
 
     /// `nix-store --query WHAT PATH`, sorted.
-    pub fn query(&self, what: &str, store_path: &str) -> Vec<String> {
+    pub(crate) fn query(&self, what: &str, store_path: &str) -> Vec<String> {
         let said = self.run("nix-store", &["--query", what, store_path]).ok();
         let mut paths: Vec<_> = said.lines().map(str::to_owned).collect();
         paths.sort();
@@ -184,28 +184,28 @@ impl Drop for Nix {
 }
 
 impl Outcome {
-    pub fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), log: plain(&text(&output.stderr)) }
     }
 
     /// Standard output of what has to succeed.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.log);
         self.out
     }
 
     /// The log of what has to end with `code`.
     #[track_caller]
-    pub fn fails(self, code: i32) -> String {
+    pub(crate) fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.log);
         self.log
     }
 }
 
 /// Where unpacked suites and stores lie.
-pub fn base() -> PathBuf {
+pub(crate) fn base() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nix");
     fs::create_dir_all(&folder).unwrap();
     folder

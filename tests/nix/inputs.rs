@@ -89,7 +89,8 @@ fn a_site_holds_no_reference() {
 fn a_missing_library_is_named() {
     let world = World::small();
     let lock = crate::world::repository("vendor-hashes/authentik-2026.2.0.lock");
-    let wheel = format!("(akb.wheels (removeAttrs q [ \"src\" ] // {{ lock = {}; }})).\"psycopg-c 3.3.2\"", lock.display());
+    let wheel =
+        format!("(akb.wheels (removeAttrs q [ \"src\" ] // {{ lock = {}; }})).\"psycopg-c 3.3.2\"", lock.display());
     let nix = Nix::old();
     let outcome = nix.build(&world.expression(&format!("{REFERRING} {wheel}")));
     assert_ne!(outcome.code, Some(0));

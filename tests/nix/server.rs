@@ -6,13 +6,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 /// Serves as long as the test runs.
-pub struct Server {
+pub(crate) struct Server {
     address: String,
 }
 
 impl Server {
     /// Bytes by path, such as `/simple/x/`.
-    pub fn new(files: BTreeMap<String, Vec<u8>>) -> Self {
+    pub(crate) fn new(files: BTreeMap<String, Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let files = Arc::new(files);
@@ -26,7 +26,7 @@ impl Server {
     }
 
     /// An index of one project with one file.
-    pub fn index(project: &str, file: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn index(project: &str, file: &str, bytes: &[u8]) -> Self {
         let page = format!("<!DOCTYPE html><html><body><a href=\"/files/{file}\">{file}</a></body></html>");
         Self::new(BTreeMap::from([
             (format!("/simple/{project}/"), page.into_bytes()),
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// The address of `path`.
-    pub fn at(&self, path: &str) -> String {
+    pub(crate) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.address)
     }
 }
@@ -43,7 +43,7 @@ impl Server {
 fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let first = lines.next()?.ok()?;
-    while lines.next()?.ok()? != "" {}
+    while !lines.next()?.ok()?.is_empty() {}
     let path = first.split(' ').nth(1)?;
     let kind = if path.ends_with('/') { "text/html" } else { "application/octet-stream" };
     let (status, body) = files.get(path).map_or(("404 Not Found", &b""[..]), |body| ("200 OK", body));

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::harness::{Outcome, base};
 
 /// akb, static: what a derivation's builder has to be.
-pub const AKB: &str = env!("CARGO_BIN_EXE_akb");
+pub(crate) const AKB: &str = env!("CARGO_BIN_EXE_akb");
 
 /// `tests/projects/small`, copied and locked.
-pub struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
 }
 
@@ -19,7 +19,7 @@ static LOCKED: Mutex<Weak<World>> = Mutex::new(Weak::new());
 
 impl World {
     /// The project, locked once for all tests that run at the same time. It is not to be changed.
-    pub fn small() -> Arc<Self> {
+    pub(crate) fn small() -> Arc<Self> {
         let mut locked = LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
         locked.upgrade().unwrap_or_else(|| {
             let world = Arc::new(Self::copy(&repository("tests/projects")));
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// A copy of one's own, to be changed.
-    pub fn own(&self) -> Self {
+    pub(crate) fn own(&self) -> Self {
         Self::copy(self.folder.path())
     }
 
@@ -41,41 +41,41 @@ impl World {
     }
 
     /// The project's folder.
-    pub fn project(&self) -> PathBuf {
+    pub(crate) fn project(&self) -> PathBuf {
         self.folder.path().join("small")
     }
 
     /// A new place beside it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs `akb lock`.
-    pub fn lock(&self) {
+    pub(crate) fn lock(&self) {
         self.akb(&["lock", "small"]).ok();
     }
 
     /// Runs akb on this machine, with a cache that the tests share.
-    pub fn akb(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn akb(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(AKB);
         command.args(arguments).arg("--cache").arg(base().join("cache")).current_dir(self.folder.path());
         Outcome::of(&command.output().unwrap())
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.project().join(name)).unwrap()
     }
 
     /// Replaces what is there once in a file of the project.
     #[track_caller]
-    pub fn replace(&self, name: &str, old: &str, new: &str) {
+    pub(crate) fn replace(&self, name: &str, old: &str, new: &str) {
         let text = self.read(name);
         assert_eq!(text.matches(old).count(), 1, "{old} in {name}");
         fs::write(self.project().join(name), text.replace(old, new)).unwrap();
     }
 
     /// An expression over `akb`, the functions, and `p`, the project.
-    pub fn expression(&self, tail: &str) -> String {
+    pub(crate) fn expression(&self, tail: &str) -> String {
         let functions = repository("nix");
         let (functions, project) = (functions.display(), self.project().display().to_string());
         format!(
@@ -87,18 +87,18 @@ impl World {
 }
 
 /// The certificates that this machine trusts, as an attribute. Nix 2.8 shows none to builders.
-pub fn certificates() -> String {
+pub(crate) fn certificates() -> String {
     let named = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
-    let file = named.filter(|file| file.is_file()).filter_map(|file| fs::canonicalize(file).ok()).next();
+    let file = named.filter(|file| file.is_file()).find_map(|file| fs::canonicalize(file).ok());
     file.map(|file| format!("caBundle = {};", file.display())).unwrap_or_default()
 }
 
 /// A place in the repository.
-pub fn repository(name: &str) -> PathBuf {
+pub(crate) fn repository(name: &str) -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap().join(name)
 }
 
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     if from.is_file() {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, to).unwrap();

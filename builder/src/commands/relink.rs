@@ -1,12 +1,13 @@
-//! `akb relink`: a folder with packages gets the libraries, and the interpreter, that it needs.
+//! `akb relink`: the programs and libraries of a folder get the libraries, and the interpreter, that they need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use akb::explain::ExitCode;
 use akb::inputs::{Inputs, debian, host};
 use akb::install::{self, Layout};
-use akb::relink::{self, Job, RelinkReport};
+use akb::relink::{self, Job, Linker, Prefixes, Premises, RelinkError, RelinkReport, Rules, Supply};
 use akb::request::{Arch, PythonVersion};
 use akb::runtime;
 
@@ -14,12 +15,18 @@ use crate::context::{Context, absolute};
 use crate::failure::Failure;
 use crate::tools::SourceArgs;
 
-/// Make a folder with installed packages run on its own: with its interpreter and every library that it needs
+/// Make the programs and libraries of a folder find the libraries that they need
 ///
-/// Python and its standard library go to DIR/runtime, unless they are there; the libraries that programs and
-/// extension modules need are copied to DIR/runtime/lib, and interpreter and search path of every ELF file are set so
-/// that nothing of the host is loaded. Packages are looked for in DIR/lib/pythonX.Y/site-packages. All that is
-/// missing is reported at once, before a file is edited.
+/// With `--inputs PREFIX`, any folder will do: libraries are looked for in the folder itself and below the prefixes, and
+/// referred to where they are. Programs get the prefixes' dynamic linker, if they have one.
+///
+/// With Debian's or the host's inputs, a folder with installed packages is made to run on its own: Python and its
+/// standard library go to DIR/runtime, unless they are there; the libraries that programs and extension modules need
+/// are copied to DIR/runtime/lib, and nothing of the host is loaded. Packages are looked for in
+/// DIR/lib/pythonX.Y/site-packages.
+///
+/// All that is missing is reported at once, before a file is edited. Search paths name only what answers a need.
+/// FILES is a package, a pattern of file names, or, with a slash, of paths.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The folder; it is changed
@@ -27,18 +34,40 @@ pub(crate) struct Args {
     tree: PathBuf,
     /// Debian packages with libraries, in addition to those of Python
     packages: Vec<String>,
-    /// Python, such as 3.14
+    /// Python, such as 3.14; needed unless `--inputs PREFIX` is given
     #[arg(long, value_name = "X.Y")]
-    python: PythonVersion,
+    python: Option<PythonVersion>,
     /// Where the folder will lie when it is used; at most 220 bytes long [default: where it is]
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
-    /// A library that a package opens by name at run time, as PACKAGE=SONAME; repeatable
-    #[arg(long, value_name = "PACKAGE=SONAME", value_parser = opened)]
+    /// With `--inputs PREFIX`: the dynamic linker of programs [default: the first that the prefixes hold]
+    #[arg(long, value_name = "FILE")]
+    interpreter: Option<PathBuf>,
+    /// A library that files open by name at run time; repeatable
+    #[arg(long, value_name = "FILES=SONAME", value_parser = pair)]
     dlopen: Vec<(String, String)>,
-    /// A library that may be missing, as SONAME or `FILE:SONAME` with * and ?; repeatable
+    /// A library that may be missing and is never taken from the inputs, as SONAME or `FILES:SONAME` with * and ?;
+    /// repeatable
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
+    /// A library that may be missing; written alike, repeatable
+    #[arg(long, value_name = "PATTERN")]
+    optional: Vec<String>,
+    /// A folder that ends the search path of files, such as `$ORIGIN/../lib`; repeatable
+    #[arg(long, value_name = "FILES=DIR", value_parser = pair)]
+    runpath: Vec<(String, String)>,
+    /// Name the C library's folder in search paths even if the dynamic linker knows it
+    #[arg(long)]
+    keep_libc: bool,
+    /// Change nothing: say what would be done, and what is missing
+    #[arg(long)]
+    dry_run: bool,
+    /// Change nothing: say what is wrong with the folder as it is, unused entries of search paths too
+    #[arg(long, conflicts_with = "dry_run")]
+    check: bool,
+    /// Write everything that was decided to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     sources: SourceArgs,
 }
@@ -46,57 +75,147 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let tree = absolute(&args.tree)?;
     let prefix = args.prefix.clone().unwrap_or_else(|| tree.clone());
-    let inputs = inputs(args, cx)?;
-    if !tree.join(runtime::FOLDER).join("bin").is_dir() {
+    let rules = rules(args);
+    let prefixes = args.sources.folders().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    if !prefixes.is_empty() || args.check || args.interpreter.is_some() {
+        let interpreter = args.interpreter.as_deref().map(absolute).transpose()?;
+        let found = Prefixes::new(&prefixes, interpreter)?;
+        let supply = found.supply();
+        if args.check {
+            return check(&tree, &prefix, &rules, &supply, &prefixes, cx);
+        }
+        let job = Job { tree: &tree, prefix: &prefix, supply, rules: &rules, in_place: true };
+        return relink(args, &job, cx).map(drop);
+    }
+    let python = args.python.ok_or_else(|| {
+        Failure::usage("which Python?", "name it with --python 3.14, or name folders with libraries: --inputs PREFIX")
+    })?;
+    let inputs = inputs(args, python, cx)?;
+    if !args.dry_run && !tree.join(runtime::FOLDER).join("bin").is_dir() {
         runtime::copy(&inputs, &tree)?;
     }
-    let layout = Layout::canonical(args.python);
-    let site = layout.site_packages();
-    let mut dlopen: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (package, soname) in &args.dlopen {
-        dlopen.entry(package.clone()).or_default().push(soname.clone());
+    let job = Job { tree: &tree, prefix: &prefix, supply: Supply::of(&inputs), rules: &rules, in_place: false };
+    let report = relink(args, &job, cx)?;
+    if !args.dry_run {
+        let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
+        install::refresh_records(&tree, &Layout::canonical(python), &changed, cx.settings.jobs)?;
     }
-    let site = Path::new(&site);
-    let job = Job { tree: &tree, prefix: &prefix, site, inputs: &inputs, dlopen: &dlopen, ignore: &args.ignore };
-    let report = relink::relink(&job, cx.settings.jobs, cx.reporter())?;
-    let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
-    install::refresh_records(&tree, &layout, &changed, cx.settings.jobs)?;
-    cx.print(&summary(&report));
     Ok(())
 }
 
-fn inputs(args: &Args, cx: &Context) -> Result<Inputs, Failure> {
+/// Relinks, or says what would be done.
+fn relink(args: &Args, job: &Job<'_>, cx: &Context) -> Result<RelinkReport, Failure> {
+    let (jobs, reporter) = (cx.settings.jobs, cx.reporter());
+    let done = match args.dry_run {
+        true => relink::plan(job, jobs, reporter).and_then(|report| match report.missing.is_empty() {
+            true => Ok(report),
+            false => Err(RelinkError::Missing { report: Box::new(report) }),
+        }),
+        false => relink::relink(job, jobs, reporter),
+    };
+    let report = match &done {
+        Ok(report) => Some(report),
+        Err(RelinkError::Missing { report }) => Some(&**report),
+        Err(_) => None,
+    };
+    if let Some(report) = report {
+        let json = serde_json::json!(report);
+        if let Some(path) = &args.report {
+            std::fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::io("write", path, &error))?;
+        }
+        cx.print(&if cx.json { format!("{json}\n") } else { summary(report, args) });
+    }
+    Ok(done?)
+}
+
+fn rules(args: &Args) -> Rules {
+    let table = |pairs: &[(String, String)]| {
+        let mut table: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (files, value) in pairs {
+            table.entry(files.clone()).or_default().push(value.clone());
+        }
+        table
+    };
+    Rules {
+        dlopen: table(&args.dlopen),
+        ignore: args.ignore.clone(),
+        optional: args.optional.clone(),
+        runpath: table(&args.runpath),
+        keep_libc: args.keep_libc,
+    }
+}
+
+fn check(
+    tree: &Path,
+    prefix: &Path,
+    rules: &Rules,
+    supply: &Supply<'_>,
+    outside: &[PathBuf],
+    cx: &Context,
+) -> Result<(), Failure> {
+    let own = akb::tree::list(&tree.join(relink::LIBDIR)).unwrap_or_default();
+    let has_own = own.iter().any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld")));
+    let linker = match supply.interpreters {
+        [path] => Linker::At(path),
+        [_, ..] => return Err(Failure::usage("the folders hold several dynamic linkers", "name one: --interpreter FILE")),
+        [] if has_own => Linker::Own,
+        [] => Linker::Any,
+    };
+    let premises = Premises { prefix, rules, linker, outside };
+    let outcome = relink::check(tree, &premises, cx.settings.jobs)?;
+    let mut text = String::new();
+    for finding in &outcome.findings {
+        let _ = writeln!(text, "{}: {}", finding.path.display(), finding.problem);
+    }
+    let _ = writeln!(text, "{} ELF files, {} findings", outcome.files, outcome.findings.len());
+    let json = serde_json::json!({ "files": outcome.files, "findings": outcome.findings });
+    cx.print(&if cx.json { format!("{json}\n") } else { text });
+    if outcome.findings.is_empty() {
+        return Ok(());
+    }
+    Err(Failure {
+        message: format!("{} things are wrong with `{}`", outcome.findings.len(), tree.display()),
+        hint: Some("relink it: akb relink, with the folders of its libraries as --inputs PREFIX".to_owned()),
+        output: None,
+        code: ExitCode::Finding,
+    })
+}
+
+fn inputs(args: &Args, python: PythonVersion, cx: &Context) -> Result<Inputs, Failure> {
     let workbench = args.sources.open(cx, false)?;
     let tools = workbench.tools();
-    if let Some(inputs) = args.sources.prefixes(args.python, false, cx)? {
-        return Ok(inputs);
-    }
     if args.sources.wants_host() {
-        return Ok(host::inputs(args.python, &tools.host_path)?);
+        return Ok(host::inputs(python, &tools.host_path)?);
     }
     let arch =
         Arch::host().ok_or_else(|| Failure::usage("Debian has no packages for this machine", "use --inputs host"))?;
     let suite = args.sources.suite().map(str::to_owned);
-    let python = args.python;
     let wish = debian::Wish { suite, packages: args.packages.clone(), arch, python, compiles: false };
     let found = debian::resolve(&wish, &tools.archive, &tools.trust)?;
     let wanted = debian::Use { suite: found.suite, arch, python };
     Ok(debian::realise(&found.pins, &wanted, &tools.archive, cx.settings.jobs.get())?)
 }
 
-/// One line a copy, then the numbers.
-fn summary(report: &RelinkReport) -> String {
+/// One line a copy, a dropped entry and what may be missing, then the numbers.
+fn summary(report: &RelinkReport, args: &Args) -> String {
     let mut text = String::new();
     for (name, from) in &report.copied {
         let _ = writeln!(text, "{name}\t{}", from.display());
     }
+    for (path, dropped) in report.dropped() {
+        let _ = writeln!(text, "{}: dropped {}, which answers no need", path.display(), dropped.join(":"));
+    }
+    for missing in &report.ignored {
+        let _ = writeln!(text, "{missing} (ignored)");
+    }
     let (files, changed, copied) = (report.files, report.changed.len(), report.copied.len());
-    let _ = writeln!(text, "{files} ELF files: {changed} changed, {copied} copied ({} bytes)", report.bytes);
+    let verb = if args.dry_run { "would change" } else { "changed" };
+    let _ = writeln!(text, "{files} ELF files: {changed} {verb}, {copied} copied ({} bytes)", report.bytes);
     text
 }
 
-fn opened(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('=').filter(|(package, soname)| !package.is_empty() && !soname.is_empty());
-    let (package, soname) = parts.ok_or("expected PACKAGE=SONAME, such as python-kadmin-rs=libkadm5clnt_mit.so")?;
-    Ok((package.to_owned(), soname.to_owned()))
+fn pair(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(files, value)| !files.is_empty() && !value.is_empty());
+    let (files, value) = parts.ok_or("expected FILES=VALUE, such as python-kadmin-rs=libkadm5clnt_mit.so")?;
+    Ok((files.to_owned(), value.to_owned()))
 }

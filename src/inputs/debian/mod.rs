@@ -239,6 +239,7 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         pkg_config: Vec::new(),
         interpreter: port.interpreter.into(),
         runtime: super::Runtime::Copied,
+        building: Vec::new(),
         tools: BTreeMap::new(),
         env: BTreeMap::new(),
     };

@@ -9,6 +9,7 @@
 //!                    view      what a sandbox sees
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,8 +51,8 @@ impl Prefix {
     ///
     /// # Errors
     /// Where it cannot be read, or has files that no archive can hold.
-    pub fn hashed(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
-        let path = path.into();
+    pub fn hashed(path: impl AsRef<Path>) -> Result<Self, PrefixError> {
+        let path = view::real(path.as_ref())?;
         let mut nodes = tree::walk(&path)?;
         nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let hash = || -> io::Result<Sha256> {
@@ -109,9 +110,14 @@ pub fn inputs(prefixes: &[Prefix], wish: &Wish, reporter: &dyn Reporter) -> Resu
     let answer = probe::ask(&python, &view, toolchain::environment(&found), &request)?;
     let target = target(&python, wish.python, arch, &answer)?;
     let tools = match &plan {
-        Some(plan) => toolchain::conclude(plan, &found, &loader, &answer, wish.python, reporter)?,
+        Some(plan) => {
+            let shell = view::shell(&view);
+            toolchain::warn_of_unusual(&found, shell.as_deref(), reporter);
+            toolchain::conclude(plan, &found, &loader, &answer, wish.python, shell, reporter)?
+        }
         None => toolchain::Tools { libraries: toolchain::runtime(&found, &loader, &[]), ..Default::default() },
     };
+    let building = building(&paths, &found);
     let mut inputs = Inputs {
         identity: Sha256::of(b""),
         description: format!("{} prefixes, Python {} in {}", paths.len(), target.python, python.display()),
@@ -125,11 +131,21 @@ pub fn inputs(prefixes: &[Prefix], wish: &Wish, reporter: &dyn Reporter) -> Resu
         pkg_config: found.pkg_config,
         interpreter: loader,
         runtime: Runtime::Referenced,
+        building,
         tools: tools.scripts,
         env: tools.env,
     };
     inputs.identity = identity(prefixes, &paths, &inputs);
     Ok(inputs)
+}
+
+/// The prefixes that have what only builds need.
+fn building(paths: &[PathBuf], found: &scan::Found) -> Vec<PathBuf> {
+    let parts: Vec<&PathBuf> = found.headers.iter().chain(&found.pkg_config).collect();
+    let compiles = |path: &Path| ["cc", "gcc", "clang"].iter().any(|name| path.join("bin").join(name).exists());
+    let has = |path: &&PathBuf| parts.iter().any(|part| part.starts_with(path)) || compiles(path);
+    let sorted: BTreeSet<&PathBuf> = paths.iter().filter(has).collect();
+    sorted.into_iter().cloned().collect()
 }
 
 /// Prefixes in their order, and what was made of them.

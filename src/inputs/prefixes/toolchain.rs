@@ -14,7 +14,7 @@ use crate::report::Reporter;
 use crate::request::PythonVersion;
 
 /// Compilers by the name that is looked for, and their sisters for C++.
-const COMPILERS: [(&str, &str); 3] = [("cc", "c++"), ("gcc", "g++"), ("clang", "clang++")];
+pub(super) const COMPILERS: [(&str, &str); 3] = [("cc", "c++"), ("gcc", "g++"), ("clang", "clang++")];
 
 /// Programs that say where a prefix is, and a header that builds expect there. With headers in an output of their own
 /// they name the wrong one.
@@ -22,6 +22,20 @@ const PREFIX_OF: [(&str, &str); 1] = [("krb5-config", "gssapi/gssapi_ext.h")];
 
 /// Libraries that compilers bring, which their results load.
 const COMPILERS_OWN: [&str; 2] = ["libstdc++.so.6", "libgcc_s.so.1"];
+
+/// Programs that build scripts count on without saying so.
+const USUAL: [&str; 8] = ["sh", "env", "cat", "expr", "grep", "sed", "tr", "uname"];
+
+/// Says which of [`USUAL`] are not there: what builds say without them is hard to understand.
+pub(super) fn warn_of_unusual(found: &Found, shell: Option<&Path>, reporter: &dyn Reporter) {
+    let there = |name: &str| found.program(name).is_some() || (name == "sh" && shell.is_some());
+    let missing: Vec<_> = USUAL.into_iter().filter(|name| !there(name)).collect();
+    if !missing.is_empty() {
+        let hint = "add pkgs.stdenv.initialPath of nixpkgs to the inputs, or dash, coreutils, grep and sed of Debian";
+        let message = format!("no prefix has {}, which build scripts count on", missing.join(", "));
+        reporter.warn(message, Some(hint.to_owned()));
+    }
+}
 
 /// What is tried.
 pub(super) struct Plan {
@@ -129,6 +143,7 @@ pub(super) fn conclude(
     loader: &Path,
     answer: &Answer,
     python: PythonVersion,
+    shell: Option<PathBuf>,
     reporter: &dyn Reporter,
 ) -> Result<Tools, PrefixError> {
     let none = Tried::default();
@@ -141,7 +156,7 @@ pub(super) fn conclude(
         let looked = found.headers.iter().chain(&answer.include).cloned().collect();
         return Err(PrefixError::NoHeader { program: plan.c.clone(), python, looked, output: c.output.clone() });
     }
-    let mut scripts = Scripts { shell: found.program("sh").or_else(|| found.program("bash")), made: BTreeMap::new() };
+    let mut scripts = Scripts { shell, made: BTreeMap::new() };
     wrap(&mut scripts, plan, &plan.c, c, found, |pair| pair.0)?;
     let mut works = None;
     if let (Some(program), Some(tried)) = (&plan.cxx, cxx) {
@@ -266,4 +281,131 @@ fn text(path: &Path) -> String {
 
 fn join(folders: &[PathBuf], between: &str) -> String {
     folders.iter().map(|folder| folder.to_string_lossy()).collect::<Vec<_>>().join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+
+    const PYTHON: PythonVersion = PythonVersion { major: 3, minor: 14, patch: None };
+
+    /// Prefixes with a compiler, a shell, headers of a C library and a `krb5-config`.
+    struct Bench {
+        folder: tempfile::TempDir,
+        found: Found,
+    }
+
+    impl Bench {
+        fn new(programs: &[&str]) -> Self {
+            use std::os::unix::fs::PermissionsExt as _;
+            let folder = tempfile::tempdir().unwrap();
+            let files = ["include/features.h", "lib/crt1.o", "krb5-dev/include/gssapi/gssapi_ext.h"];
+            let programs = programs.iter().map(|name| format!("bin/{name}"));
+            for name in files.iter().map(ToString::to_string).chain(programs) {
+                let path = folder.path().join(&name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, "").unwrap();
+                if name.starts_with("bin/") {
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+                }
+            }
+            let prefixes = [folder.path().to_owned(), folder.path().join("krb5-dev")];
+            let found = super::super::scan::scan(&prefixes, PYTHON, "x-linux-gnu").unwrap();
+            Self { folder, found }
+        }
+
+        fn tried(&self, flags: Option<&[&str]>) -> Tried {
+            let flags = flags.map(|flags| flags.iter().map(ToString::to_string).collect());
+            let search = vec![self.folder.path().join("lib/../include")];
+            Tried { flags, search, headers: true, ..Tried::default() }
+        }
+
+        fn conclude(&self, compilers: Vec<Tried>, answers: Vec<Option<String>>) -> Result<Tools, PrefixError> {
+            let config = [
+                ("CC", "x86_64-linux-gnu-gcc -pthread"),
+                ("LDSHARED", "/build/time/gcc -shared -Wl,-O1"),
+                ("CXX", "g++"),
+                ("LDCXXSHARED", ""),
+                ("AR", "/build/time/ar"),
+            ];
+            let answer = Answer {
+                version: (3, 14, 0),
+                stdlib: "/stdlib".into(),
+                include: vec![],
+                libc: None,
+                config: config.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                compilers,
+                answers,
+            };
+            let loader = Path::new("/loader");
+            let plan = plan(&self.found, loader, "x-linux-gnu", &mut Request::default())?;
+            conclude(&plan, &self.found, loader, &answer, PYTHON, self.found.program("sh"), &Silent)
+        }
+    }
+
+    #[test]
+    fn a_compiler_that_works_is_taken_as_it_is() {
+        let bench = Bench::new(&["cc", "c++", "ar", "sh"]);
+        let tools = bench.conclude(vec![bench.tried(Some(&[])), bench.tried(Some(&[]))], vec![]).unwrap();
+        assert!(tools.scripts.is_empty(), "{:?}", tools.scripts);
+        let env = |name: &str| tools.env.get(name).map(String::as_str);
+        assert_eq!(env("CC"), Some("cc -pthread"));
+        assert_eq!(env("LDSHARED"), Some("cc -shared -Wl,-O1"), "what makes a shared library is kept");
+        assert_eq!((env("CXX"), env("LDCXXSHARED")), (Some("c++"), None));
+        assert_eq!(env("AR"), Some("ar"), "the one that made the interpreter is not here");
+        let lib = bench.folder.path().join("lib");
+        assert_eq!(env("LDFLAGS"), Some(format!("-Wl,-rpath,{}", lib.display()).as_str()));
+    }
+
+    #[test]
+    fn headers_of_a_c_library_that_it_does_not_know_come_last() {
+        let bench = Bench::new(&["gcc", "x-linux-gnu-gcc", "sh"]);
+        let tried = Tried { search: vec![], ..bench.tried(Some(&[])) };
+        let tools = bench.conclude(vec![tried], vec![]).unwrap();
+        let folder = bench.folder.path().display();
+        let expected = format!("#!{folder}/bin/sh\nexec {folder}/bin/gcc -idirafter {folder}/include \"$@\"\n");
+        assert_eq!(tools.scripts["gcc"], expected);
+        assert_eq!(tools.scripts.keys().collect::<Vec<_>>(), ["gcc", "x-linux-gnu-gcc"]);
+        assert!(!tools.env.contains_key("CXX"));
+    }
+
+    #[test]
+    fn what_needs_a_script_needs_a_shell() {
+        let bench = Bench::new(&["cc"]);
+        let error = bench.conclude(vec![bench.tried(Some(&["-B/x"]))], vec![]).unwrap_err();
+        assert!(matches!(error, PrefixError::NoShell { .. }), "{error}");
+        let error = Bench::new(&["sh"]).conclude(vec![], vec![]).unwrap_err();
+        assert!(matches!(error, PrefixError::NoCompiler { .. }), "{error}");
+        let error = bench.conclude(vec![bench.tried(None)], vec![]).unwrap_err();
+        assert!(matches!(error, PrefixError::Compiler { .. }), "{error}");
+        let headless = Tried { headers: false, ..bench.tried(Some(&[])) };
+        assert!(matches!(bench.conclude(vec![headless], vec![]), Err(PrefixError::NoHeader { .. })));
+    }
+
+    #[test]
+    fn a_tool_names_the_prefix_with_the_headers() {
+        let bench = Bench::new(&["cc", "sh", "krb5-config"]);
+        let with = |answer: &str| bench.conclude(vec![bench.tried(Some(&[]))], vec![Some(answer.to_owned())]).unwrap();
+        let dev = bench.folder.path().join("krb5-dev");
+        assert!(with(dev.to_str().unwrap()).scripts.is_empty());
+        let wrapped = with("/elsewhere");
+        assert!(wrapped.scripts["krb5-config"].contains(&format!("echo {}; exit", dev.display())));
+    }
+
+    #[test]
+    fn libraries_of_the_compiler_are_found_by_what_it_links() {
+        let bench = Bench::new(&["cc"]);
+        let own = bench.folder.path().join("gcc-lib");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("libstdc++.so.6.0.33"), "").unwrap();
+        for name in ["libstdc++.so", "libstdc++.so.6"] {
+            std::os::unix::fs::symlink("libstdc++.so.6.0.33", own.join(name)).unwrap();
+        }
+        let line = |name: &str| own.join(name).display().to_string();
+        let trace = vec![line("libstdc++.so"), line("libstdc++.a"), line("gone/libgcc_s.so.1"), "-lm".to_owned()];
+        let tried = Tried { trace, ..Tried::default() };
+        let folders = runtime(&bench.found, Path::new("/loader"), &[&tried]);
+        assert_eq!(folders, [bench.folder.path().join("lib"), own]);
+    }
 }

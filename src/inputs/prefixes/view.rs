@@ -1,11 +1,13 @@
 //! What a sandbox sees of prefixes: themselves and what is shown, each at its own path, and a few names that
 //! scripts count on.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::PrefixError;
-use super::scan::Found;
+use super::scan::{Found, is_program};
+use super::toolchain::COMPILERS;
 use crate::inputs::View;
 use crate::wheel::BUILD_ROOT;
 
@@ -61,11 +63,34 @@ pub(super) fn view(prefixes: &[PathBuf], shown: &[PathBuf], found: &Found) -> Re
         if shows(&view, &at) {
             continue;
         }
-        if let Some(to) = programs.iter().find_map(|program| found.program(program)) {
+        let to = programs.iter().find_map(|program| found.program(program));
+        let to = to.or_else(|| programs.iter().find_map(|program| shell_of_compiler(&view, found, program)));
+        if let Some(to) = to {
             view.push(View::Link { to, at });
         }
     }
     Ok(view)
+}
+
+/// The shell of this name that a compiler's wrapper runs in: prefixes with a wrapper often come without it.
+fn shell_of_compiler(view: &[View], found: &Found, name: &str) -> Option<PathBuf> {
+    let wrapper = COMPILERS.iter().find_map(|(compiler, _)| found.program(compiler))?;
+    let mut start = [0; 512];
+    let length = File::open(wrapper).ok()?.read(&mut start).ok()?;
+    let line = start.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let shell = PathBuf::from(std::str::from_utf8(line).ok()?.split_whitespace().next()?);
+    let shell = shell.with_file_name(name);
+    (check(&shell).is_ok() && shows(view, &shell) && is_program(&shell)).then_some(shell)
+}
+
+/// The shell that builds find.
+pub(super) fn shell(view: &[View]) -> Option<PathBuf> {
+    let sh = Path::new("/bin/sh");
+    let link = view.iter().find_map(|entry| match entry {
+        View::Link { to, at } if at == sh => Some(to.clone()),
+        _ => None,
+    });
+    link.or_else(|| (shows(view, sh) && is_program(sh)).then(|| sh.to_owned()))
 }
 
 /// Whether `path` lies in a folder that the sandbox sees.
@@ -90,6 +115,28 @@ mod tests {
         let at: Vec<_> = view.iter().map(View::at).collect();
         assert_eq!(at, [Path::new("/opt/x"), Path::new("/store")]);
         assert!(shows(&view, Path::new("/store/c/lib")) && !shows(&view, Path::new("/storehouse")));
+    }
+
+    #[test]
+    fn a_wrapper_lends_its_shell() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        write("bash/bin/bash", "");
+        write("bash/bin/sh", "");
+        write("cc/bin/cc", &format!("#! {}/bash/bin/bash -e\n", root.display()));
+        let python = "3.14".parse().unwrap();
+        let found = super::super::scan::scan(&[root.join("cc")], python, "x").unwrap();
+        let seen = view(&[root.join("cc")], &[root.clone()], &found).unwrap();
+        assert_eq!(shell(&seen), Some(root.join("bash/bin/sh")));
+        let unseen = view(&[root.join("cc")], &[], &found).unwrap();
+        assert_eq!(shell(&unseen), None);
     }
 
     #[test]

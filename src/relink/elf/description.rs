@@ -16,6 +16,7 @@ use super::{ElfError, Machine, is_elf, note};
 
 /// What an ELF file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub struct Description {
     /// 32 or 64.
     pub class: u8,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Edits, ElfError, edit, pristine};
+use super::{Edits, ElfError, Patch, pristine};
 use crate::explain::{ExitCode, Explain};
 
 /// Why a file could not be edited where it lies.
@@ -78,15 +78,45 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 }
 
 /// Edits the file at `path`, whose symbolic links are followed; `false` where it is in the wanted state already:
-/// then it is not touched.
+/// then it is not touched. Only headers and tables are read, whatever the size of the file.
 ///
 /// The new file replaces the old one at once, with its permissions. A file with more than one hard link stays
-/// one: it is overwritten.
+/// one: what changes is written over it.
 pub fn edit_file(path: &Path, edits: &Edits) -> Result<bool, FileError> {
-    let bytes = read_file(path)?;
-    let edited = edit(&bytes, edits).map_err(|source| FileError::Elf { path: path.to_owned(), source })?;
-    edited.as_deref().map_or(Ok(()), |edited| write_file(path, edited))?;
-    Ok(edited.is_some())
+    edit_with(path, edits, |file, patch| {
+        let metadata = file.metadata()?;
+        if metadata.nlink() > 1 {
+            return patch.write(&File::options().write(true).open(path)?);
+        }
+        replace(&fs::canonicalize(path)?, Some(metadata.permissions()), |new| {
+            io::copy(&mut &*file, &mut &*new)?;
+            patch.write(new)
+        })
+    })
+}
+
+/// Likewise, but what changes is written over the file: the rest is neither read nor copied. Not for a file that
+/// somebody runs or reads at this moment; one that cannot be opened to be written is replaced.
+pub fn edit_in_place(path: &Path, edits: &Edits) -> Result<bool, FileError> {
+    match File::options().write(true).open(path) {
+        Ok(target) => edit_with(path, edits, |_, patch| patch.write(&target)),
+        Err(_) => edit_file(path, edits),
+    }
+}
+
+fn edit_with(
+    path: &Path,
+    edits: &Edits,
+    write: impl FnOnce(&File, &Patch) -> io::Result<()>,
+) -> Result<bool, FileError> {
+    let reading = |source| FileError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(reading)?;
+    let planned = Patch::plan(&file, edits).map_err(reading)?;
+    let Some(patch) = planned.map_err(|source| FileError::Elf { path: path.to_owned(), source })? else {
+        return Ok(false);
+    };
+    write(&file, &patch).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
+    Ok(true)
 }
 
 /// Does `work` on every file, several at once; gives the results in the order of `paths`.
@@ -128,14 +158,22 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     if old.as_ref().is_some_and(|old| !old.is_file() || old.nlink() > 1) {
         return File::create(&target).and_then(|mut file| file.write_all(bytes)).map_err(error);
     }
+    replace(&target, old.map(|old| old.permissions()), |mut file| file.write_all(bytes)).map_err(error)
+}
+
+/// Puts a new file into the place of `target`.
+fn replace(
+    target: &Path,
+    permissions: Option<fs::Permissions>,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    let mut file =
-        builder.prefix(".akb-").permissions(fs::Permissions::from_mode(0o777)).tempfile_in(folder).map_err(error)?;
-    file.write_all(bytes).map_err(error)?;
-    if let Some(old) = old {
-        file.as_file().set_permissions(old.permissions()).map_err(error)?;
+    let new = fs::Permissions::from_mode(0o777);
+    let file = tempfile::Builder::new().prefix(".akb-").permissions(new).tempfile_in(folder)?;
+    write(file.as_file())?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
     }
-    file.persist(&target).map_err(|failed| error(failed.error))?;
+    file.persist(target)?;
     Ok(())
 }

@@ -54,7 +54,8 @@ pub struct Layout {
 pub enum Needed {
     /// Put before all others, unless it is there.
     Add(String),
-    /// Removed, wherever it is.
+    /// Removed, wherever it is. What was needed from it by version may come from any library then: the dynamic
+    /// linker would refuse the file over versions of a library that it does not load.
     Remove(String),
     /// Replaced wherever it is, in the list of needed versions too.
     Replace {
@@ -136,20 +137,18 @@ impl Edits {
             return Err(ElfError::Text { text: name.clone(), reason: "a symbol needs a name" });
         }
         let unseen = &mut state.unseen;
-        // The pristine name of a symbol, by the name that it has now.
-        let origin: BTreeMap<String, String> =
-            unseen.renamed.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
         for name in &self.unversioned {
-            unseen.unversioned.insert(origin.get(name).unwrap_or(name).clone());
+            let now = unseen.renamed.iter().filter(|(_, now)| *now == name).map(|(old, _)| old.clone());
+            let same = Some(name.clone()).filter(|name| !unseen.renamed.contains_key(name));
+            let plain: Vec<String> = now.chain(same).collect();
+            unseen.unversioned.extend(plain);
         }
         let mut renamed = BTreeMap::new();
         for (old, now) in &unseen.renamed {
             renamed.insert(old.clone(), self.rename.get(now).unwrap_or(now).clone());
         }
         for (from, to) in &self.rename {
-            if !unseen.renamed.contains_key(from) && !origin.contains_key(from) {
-                renamed.insert(from.clone(), to.clone());
-            }
+            renamed.entry(from.clone()).or_insert_with(|| to.clone());
         }
         renamed.retain(|old, new| old != new);
         unseen.renamed = renamed;
@@ -178,7 +177,10 @@ impl Needed {
                     state.needed.insert(0, name.clone().into_bytes());
                 }
             }
-            Self::Remove(name) => state.needed.retain(|needed| needed != name.as_bytes()),
+            Self::Remove(name) => {
+                state.needed.retain(|needed| needed != name.as_bytes());
+                state.forget_versions(name.as_bytes());
+            }
             Self::Replace { from, to } => {
                 storable([to])?;
                 for name in state.needed.iter_mut().chain(&mut state.version_files) {

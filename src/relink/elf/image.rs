@@ -109,7 +109,7 @@ impl Image {
         if ![ET_DYN, ET_EXEC].contains(&header.e_type) || ![ELFOSABI_NONE, ELFOSABI_LINUX].contains(&system) {
             return Ok(None);
         }
-        let elf = Elf::parse(bytes)?;
+        let elf = super::parse(bytes)?;
         let Some(dynamic) = elf.program_headers.iter().find(|segment| segment.p_type == PT_DYNAMIC) else {
             return Ok(None);
         };

@@ -73,7 +73,9 @@ impl Journal<'_> {
                 start = parts.copy(edited, pristine.len());
             }
             if copy(&mut start, edited, to, size, from).is_some() {
-                [COPY, to, size, from].into_iter().for_each(|number| put(&mut records, number));
+                for number in [COPY, to, size, from] {
+                    put(&mut records, number);
+                }
             }
         }
         let base = if start.is_empty() { edited } else { &start };

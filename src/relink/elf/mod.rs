@@ -12,11 +12,12 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use goblin::elf::Elf;
 use goblin::elf::dynamic::Dynamic;
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP};
 use goblin::elf::section_header::SHT_DYNSYM;
+use goblin::elf::{Elf, Sym, Symtab};
 use goblin::strtab::Strtab;
+use scroll::ctx::SizeWith as _;
 
 mod check;
 mod description;
@@ -40,7 +41,7 @@ mod symbols;
 mod versions;
 
 pub use description::{Description, Section, Segment, Symbol, Tables, os_abi_name, os_abi_number};
-pub use disk::{FileError, each_file, edit_file, read_file, undo_file, write_file};
+pub use disk::{FileError, each_file, edit_file, edit_in_place, read_file, undo_file, write_file};
 pub use edits::{Edits, Interpreter, Layout, Needed, SearchPath, SearchTag};
 pub use faults::Sections;
 pub use image::{DlopenNote, Image, Machine, Priority, Version};
@@ -149,14 +150,20 @@ pub fn is_elf(bytes: &[u8]) -> bool {
 /// without program header, are no reason to refuse it.
 fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
     let mut elf = match Elf::parse(bytes) {
-        Err(goblin::error::Error::Malformed(what)) if what.contains("DT_GNU_HASH") => {
-            let elf = Elf::parse_with_opts(bytes, &goblin::options::ParseOptions::permissive())?;
-            // Without it, nobody would know how many symbols there are.
-            let symbols = elf.section_headers.iter().any(|section| section.sh_type == SHT_DYNSYM);
-            if symbols { elf } else { return Err(ElfError::Malformed(what)) }
+        Ok(elf) => elf,
+        Err(goblin::error::Error::Malformed(what)) if uncounted(&what) => {
+            let mut elf = Elf::parse_with_opts(bytes, &goblin::options::ParseOptions::permissive())?;
+            // Without the section, nobody would know how many symbols there are.
+            if !take_symbols_of_section(bytes, &mut elf)? {
+                return Err(ElfError::Malformed(what));
+            }
+            elf
         }
-        elf => elf?,
+        Err(error) => return Err(error.into()),
     };
+    if elf.is_64 && symbols::WIDE_HASH.contains(&elf.header.e_machine) {
+        take_symbols_of_section(bytes, &mut elf)?;
+    }
     let announced = elf.program_headers.iter().any(|segment| segment.p_type == PT_DYNAMIC && segment.p_filesz > 0);
     if let (false, Some(segment)) = (announced, file::dynamic_segment(&elf)) {
         let mut segments = elf.program_headers.clone();
@@ -168,6 +175,23 @@ fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
         }
     }
     Ok(elf)
+}
+
+/// goblin's complaints when a hash table does not tell how many symbols there are: one without buckets, or one with
+/// words of eight bytes, which it reads at the wrong place.
+fn uncounted(what: &str) -> bool {
+    what.contains("DT_GNU_HASH") || what.contains("Symbol table extends")
+}
+
+/// Takes the dynamic symbols from their section; `false` without one.
+fn take_symbols_of_section<'a>(bytes: &'a [u8], elf: &mut Elf<'a>) -> Result<bool, ElfError> {
+    let Some(section) = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM) else {
+        return Ok(false);
+    };
+    let (at, size) = (file::to_usize(section.sh_offset)?, file::to_usize(section.sh_size)?);
+    let ctx = file::elf_context(elf)?;
+    elf.dynsyms = Symtab::parse(bytes, at, size / Sym::size_with(&ctx), ctx)?;
+    Ok(true)
 }
 
 /// The state of a file and its pristine bytes. A journal counts only if it explains every byte: otherwise
@@ -235,6 +259,9 @@ impl File {
         let names = |state: &State| (state.needed.clone(), state.soname.clone(), state.version_files.clone());
         if names(now) != names(wanted) {
             self.set_names(elf, wanted)?;
+        }
+        if !wanted.unseen.unneeded.is_empty() {
+            self.drop_versions(elf, &wanted.unseen.unneeded)?;
         }
         if now.no_default_lib != wanted.no_default_lib {
             self.set_no_default_lib(wanted.no_default_lib)?;

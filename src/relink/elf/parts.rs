@@ -50,7 +50,7 @@ pub(super) struct Parts(Vec<Range<usize>>);
 impl Parts {
     /// All of a file.
     pub(super) fn whole(length: usize) -> Self {
-        Self(vec![0..length])
+        Self(all(length))
     }
 
     /// Those of them that lie below `length`.
@@ -115,13 +115,13 @@ impl Image {
     ) -> io::Result<Self> {
         let mut image = Self { bytes: zeros(length), parts: Parts(Vec::new()) };
         if length <= small {
-            image.need(vec![0..length], read)?;
+            image.need(all(length), read)?;
             return Ok(image);
         }
         image.need(vec![0..END.min(length), length.saturating_sub(END)..length], read)?;
         let described = image.described(read)? && image.described_before(read)?;
         if !described {
-            image.need(vec![0..length], read)?;
+            image.need(all(length), read)?;
         }
         Ok(image)
     }
@@ -194,6 +194,10 @@ fn zeros(length: usize) -> Vec<u8> {
     let mut zeros = vec![0; if length < CHEAP { length } else { length.max(LAZY) }];
     zeros.truncate(length);
     zeros
+}
+
+fn all(length: usize) -> Vec<Range<usize>> {
+    std::iter::once(0..length).collect()
 }
 
 fn header(bytes: &[u8]) -> Option<(Header, Ctx)> {

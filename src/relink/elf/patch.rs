@@ -86,3 +86,65 @@ pub fn read_image(file: &File) -> io::Result<Result<Option<Image>, ElfError>> {
     }
     Ok(Image::read(&Sparse::read(file)?.bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::relink::elf::sample::Sample;
+    use crate::relink::elf::{SearchPath, SearchTag, edit, pristine};
+
+    fn runpath(text: &str) -> Edits {
+        let path = SearchPath { tag: SearchTag::Runpath, text: text.to_owned() };
+        Edits { search: Some(Some(path)), ..Edits::default() }
+    }
+
+    /// The file with the edit, and how many bytes were read for it.
+    fn planned(bytes: &[u8], edits: &Edits) -> (Vec<u8>, usize) {
+        let mut count = 0;
+        let mut read = |into: &mut [u8], at: usize| {
+            count += into.len();
+            into.copy_from_slice(&bytes[at..at + into.len()]);
+            Ok(())
+        };
+        let patch = Patch::plan_with(bytes.len(), 0, &mut read, edits).unwrap().unwrap();
+        (patch.map_or_else(|| bytes.to_vec(), |patch| patch.apply(bytes.to_vec())), count)
+    }
+
+    #[test]
+    fn reads_little_and_writes_the_same() {
+        for (wide, little, spare, stuck) in
+            [(true, true, 2, false), (true, false, 0, false), (false, true, 0, true), (false, false, 1, true)]
+        {
+            let sample = Sample { wide, little, spare, stuck, constants: vec![7; 200_000], ..Sample::default() };
+            let bytes = sample.make();
+            let (long, longer) = (runpath(&"/abc".repeat(50)), runpath(&"/abcdef".repeat(90)));
+            let (first, count) = planned(&bytes, &long);
+            assert_eq!(first, edit(&bytes, &long).unwrap().unwrap());
+            assert!(count < 50_000, "{count} bytes were read");
+            let (second, count) = planned(&first, &longer);
+            assert_eq!(second, edit(&first, &longer).unwrap().unwrap());
+            assert!(count < 50_000, "{count} bytes were read");
+            assert_eq!(planned(&second, &longer).0, second);
+            assert_eq!(pristine(&second).unwrap(), bytes);
+            let back = Edits { search: Some(None), ..Edits::default() };
+            assert_eq!(planned(&second, &back).0, bytes);
+        }
+    }
+
+    #[test]
+    fn writes_over_a_file() {
+        let bytes = Sample { constants: vec![7; 100_000], ..Sample::default() }.make();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        for edits in [runpath("/some/folder"), runpath("/x"), Edits { search: Some(None), ..Edits::default() }] {
+            Patch::plan(&file, &edits).unwrap().unwrap().unwrap().write(&file).unwrap();
+            let mut written = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+            file.read_exact_at(&mut written, 0).unwrap();
+            assert_eq!(written, edit(&bytes, &edits).unwrap().unwrap_or_else(|| bytes.clone()));
+            assert_eq!(Image::read(&written), read_image(&file).unwrap());
+            assert!(Patch::plan(&file, &edits).unwrap().unwrap().is_none());
+        }
+    }
+}

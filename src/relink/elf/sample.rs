@@ -18,7 +18,7 @@ use scroll::ctx::SizeWith as _;
 use scroll::{Endian, Pwrite as _};
 
 use super::SearchTag;
-use super::symbols::gnu_hash;
+use super::symbols::{WIDE_HASH, gnu_hash};
 
 /// What a made file is like.
 #[derive(Clone, Debug)]
@@ -149,7 +149,15 @@ impl Sample {
         maker.align(8);
         let total = 2 + further.len() as u32;
         let chains = (2..total).chain([0]);
-        let hash: Vec<u8> = [1_u32, total, 1, 0].into_iter().chain(chains).flat_map(|word| maker.word(word)).collect();
+        // The words of this table are as wide as addresses on two machines.
+        let wide = self.wide && WIDE_HASH.contains(&self.machine);
+        let words = [1_u32, total, 1, 0].into_iter().chain(chains);
+        let words = words.flat_map(|word| match (wide, self.little) {
+            (false, _) => vec![word],
+            (true, true) => vec![word, 0],
+            (true, false) => vec![0, word],
+        });
+        let hash: Vec<u8> = words.flat_map(|word| maker.word(word)).collect();
         let hash_at = maker.section(".hash", SHT_HASH, &hash, 0);
         maker.align(8);
         let mut symbols = vec![0; total as usize * Sym::size_with(&ctx)];

@@ -72,13 +72,8 @@ impl File {
 
     fn table(&self, elf: &Elf<'_>) -> Result<Table, ElfError> {
         let at = self.place_of(elf, DT_SYMTAB)?.ok_or(ElfError::NoDynamic)?;
-        let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM);
         let entry = Sym::size_with(&self.ctx);
-        // The linker of Solaris and some others leave symbols out of the hash table.
-        let count = match section {
-            Some(section) if to_usize(section.sh_offset)? == at => to_usize(section.sh_size)? / entry,
-            _ => elf.dynsyms.len(),
-        };
+        let count = self.symbol_count(elf)?;
         slice(&self.bytes, at as u64, count.saturating_mul(entry) as u64)?;
         let dynamic = self.dynamic.as_ref().ok_or(ElfError::NoDynamic)?;
         let mut names = Vec::with_capacity(count);
@@ -87,6 +82,19 @@ impl File {
             names.push(super::file::text(&dynamic.strings, symbol.st_name as u64)?.to_vec());
         }
         Ok(Table { at, entry, names })
+    }
+
+    /// How many dynamic symbols there are.
+    pub(super) fn symbol_count(&self, elf: &Elf<'_>) -> Result<usize, ElfError> {
+        let at = self.place_of(elf, DT_SYMTAB)?.ok_or(ElfError::NoDynamic)?;
+        let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM);
+        // The linker of Solaris and some others leave symbols out of the hash table.
+        match section {
+            Some(section) if to_usize(section.sh_offset)? == at => {
+                Ok(to_usize(section.sh_size)? / Sym::size_with(&self.ctx))
+            }
+            _ => Ok(elf.dynsyms.len()),
+        }
     }
 
     fn rename(&mut self, mut table: Table, renamed: &BTreeMap<String, String>) -> Result<Table, ElfError> {
@@ -163,7 +171,7 @@ impl File {
         let extended = elf
             .section_headers
             .iter()
-            .any(|section| section.sh_type == SHT_SYMTAB_SHNDX && self.is_dynamic_symbols(elf, section.sh_link));
+            .any(|section| section.sh_type == SHT_SYMTAB_SHNDX && is_dynamic_symbols(elf, section.sh_link));
         if unknown || extended || self.header.e_machine == EM_MIPS {
             return Err(ElfError::Unsupported("its symbols cannot change their order"));
         }
@@ -206,7 +214,7 @@ impl File {
         }
         for section in &elf.section_headers {
             let relocations = section.sh_type == SHT_REL || section.sh_type == SHT_RELA;
-            if relocations && self.is_dynamic_symbols(elf, section.sh_link) {
+            if relocations && is_dynamic_symbols(elf, section.sh_link) {
                 tables.push((section.sh_offset, section.sh_size, section.sh_type == SHT_RELA));
             }
         }
@@ -219,11 +227,6 @@ impl File {
             places.extend((0..count).map(|number| at + number * entry + word));
         }
         Ok(places)
-    }
-
-    fn is_dynamic_symbols(&self, elf: &Elf<'_>, link: u32) -> bool {
-        let section = usize::try_from(link).ok().and_then(|link| elf.section_headers.get(link));
-        section.is_some_and(|section| section.sh_type == SHT_DYNSYM)
     }
 
     /// Writes the System V hash table for the new names and order; it holds the symbols that it held before.
@@ -316,6 +319,12 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// Whether a section is the one with the dynamic symbols.
+fn is_dynamic_symbols(elf: &Elf<'_>, link: u32) -> bool {
+    let section = usize::try_from(link).ok().and_then(|link| elf.section_headers.get(link));
+    section.is_some_and(|section| section.sh_type == SHT_DYNSYM)
 }
 
 /// Puts the entries of a table into a new order.

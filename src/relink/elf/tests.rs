@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::sample::Sample;
 use super::*;
 
+mod layouts;
 mod operations;
+mod properties;
 
 fn runpath(text: &str) -> Edits {
     Edits { search: Some(Some(SearchPath { tag: SearchTag::Runpath, text: text.to_owned() })), ..Edits::default() }

@@ -120,6 +120,9 @@ fn yaml_keeps_its_form() {
         let error = set(vec![name(key)], text("x")).unwrap_err();
         assert!(matches!(error, Reason::Value { .. }), "{key}: {error}");
     }
+    let windows = "a: 1\r\nb: old # c\r\n";
+    let changed = super::tests::set(Format::Yaml, windows, vec![name("b")], text("new"), None).unwrap();
+    assert_eq!(changed, windows.replace("old", "new"));
     for wrong in ["a: 1\n---\na: 2\n", "a: 1\na: 2\n", "? [a]\n: 1\n", "a: [", "", "a: \"\n"] {
         assert!(super::yaml::parse(wrong).is_err(), "{wrong}");
     }
@@ -166,6 +169,17 @@ proptest! {
             prop_assert!(found.is_ok(), "{:?} {:?} {:?} {}", format, new, found.err(), style);
         }
     }
+}
+
+#[test]
+fn deep_files_are_refused() {
+    let deep = 100_000;
+    let lists = format!("{}1{}", "[".repeat(deep), "]".repeat(deep));
+    let dashes = format!("{}1\n", "- ".repeat(deep));
+    assert!(super::json::parse(&lists).is_err());
+    assert!(super::toml::parse(&format!("a = {lists}")).is_err());
+    assert!(super::yaml::parse(&lists).is_err());
+    assert!(super::yaml::parse(&dashes).is_err());
 }
 
 fn agrees(node: &Node, value: &serde_json::Value) -> bool {
