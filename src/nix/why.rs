@@ -161,7 +161,9 @@ fn link(target: &Path, store: &Store, needles: &Needles, jobs: NonZeroUsize) -> 
     let folder = tempfile::tempdir().map_err(io_error)?;
     std::os::unix::fs::symlink(target, folder.path().join("link")).map_err(io_error)?;
     let mut found = references::scan(folder.path(), needles, jobs)?.found;
-    found.iter_mut().for_each(|one| one.path = PathBuf::new());
+    for one in &mut found {
+        one.path = PathBuf::new();
+    }
     Ok(found)
 }
 

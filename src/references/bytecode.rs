@@ -27,7 +27,7 @@ pub(super) fn fresh(source: &Path, old: &[u8], new: &[u8]) -> Result<Vec<Fresh>,
     for path in tree::list(&cache)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let tag = name.strip_prefix(&*stem.to_string_lossy()).and_then(|rest| rest.strip_prefix('.'));
-        if !tag.and_then(|tag| tag.strip_suffix(".pyc")).is_some_and(|tag| !tag.is_empty()) {
+        if tag.and_then(|tag| tag.strip_suffix(".pyc")).is_none_or(str::is_empty) {
             continue;
         }
         let bytes = fs::read(&path).map_err(io_error("read", &path))?;

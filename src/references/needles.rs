@@ -48,7 +48,7 @@ pub struct Words {
     alphabet: Class,
     length: usize,
     /// Each word and what it stands for, sorted.
-    words: Vec<(Vec<u8>, String)>,
+    list: Vec<(Vec<u8>, String)>,
 }
 
 impl Words {
@@ -56,10 +56,10 @@ impl Words {
     /// alphabet can never be found, and are left out.
     pub fn new(alphabet: Class, length: usize, words: impl IntoIterator<Item = (Vec<u8>, String)>) -> Self {
         let fits = |word: &[u8]| word.len() == length && word.iter().all(|&byte| alphabet.has(byte));
-        let mut words: Vec<(Vec<u8>, String)> = words.into_iter().filter(|(word, _)| fits(word)).collect();
-        words.sort_unstable();
-        words.dedup_by(|a, b| a.0 == b.0);
-        Self { alphabet, length, words }
+        let mut list: Vec<(Vec<u8>, String)> = words.into_iter().filter(|(word, _)| fits(word)).collect();
+        list.sort_unstable();
+        list.dedup_by(|a, b| a.0 == b.0);
+        Self { alphabet, length, list }
     }
 
     pub(super) fn alphabet(&self) -> &Class {
@@ -71,7 +71,7 @@ impl Words {
     }
 
     pub(super) fn list(&self) -> &[(Vec<u8>, String)] {
-        &self.words
+        &self.list
     }
 }
 
@@ -132,7 +132,7 @@ impl Needles {
 
     /// Whether nothing is looked for.
     pub fn is_empty(&self) -> bool {
-        self.literals.is_empty() && self.patterns.is_empty() && self.words.iter().all(|words| words.words.is_empty())
+        self.literals.is_empty() && self.patterns.is_empty() && self.words.iter().all(|words| words.list.is_empty())
     }
 
     /// What is wrong with one of them: its text and why.

@@ -85,11 +85,11 @@ struct Look {
 fn look(tree: &Path, node: &Node, matcher: &Matcher<'_>, buffer: &mut Vec<u8>) -> Result<Look, ReferencesError> {
     let mut tally = Tally { matcher, path: &node.path, look: Look::default() };
     if let Some(name) = node.path.file_name() {
-        tally.plain(name.as_bytes(), None, Some(Place::FileName));
+        tally.plain(name.as_bytes(), None, Some(&Place::FileName));
     }
     match &node.kind {
         Kind::Dir => {}
-        Kind::Link { target } => tally.plain(target.as_os_str().as_bytes(), None, Some(Place::LinkTarget)),
+        Kind::Link { target } => tally.plain(target.as_os_str().as_bytes(), None, Some(&Place::LinkTarget)),
         Kind::File { size, .. } => {
             let path = place_of(tree, &node.path);
             if *size >= matcher.shortest().min(MINIMUM) as u64 && stream(&path, *size, matcher, buffer)? {
@@ -153,14 +153,14 @@ type Key = (Place, String, Encoding);
 
 impl Tally<'_> {
     /// Bytes that have no structure, or all of which are one place.
-    fn plain(&mut self, bytes: &[u8], member: Option<&str>, place: Option<Place>) {
+    fn plain(&mut self, bytes: &[u8], member: Option<&str>, place: Option<&Place>) {
         let hits = self.matcher.find(bytes);
         if hits.is_empty() {
             return;
         }
         let name = member.map_or(self.path.as_os_str().as_bytes(), str::as_bytes);
         let mut layout = Layout::of(name, bytes);
-        self.rows(bytes, &hits, member, |at| place.clone().unwrap_or_else(|| layout.place(at)));
+        self.rows(bytes, &hits, member, |at| place.cloned().unwrap_or_else(|| layout.place(at)));
     }
 
     /// The bytes of a file or member, which may be an archive.
@@ -172,7 +172,7 @@ impl Tally<'_> {
         let outline = archive::open(packing, bytes, depth, budget, &mut |part, budget| {
             let name = member.map_or_else(|| part.member.clone(), |outer| format!("{outer}!{}", part.member));
             if part.is_name {
-                self.plain(&part.bytes, Some(&name), Some(Place::FileName));
+                self.plain(&part.bytes, Some(&name), Some(&Place::FileName));
             } else {
                 self.whole(&part.bytes, Some(&name), depth + 1, budget);
             }

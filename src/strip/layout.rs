@@ -99,7 +99,7 @@ impl Change {
     /// The new file.
     pub(super) fn write(&self, source: &Source<'_>) -> Result<Vec<u8>, Reason> {
         let mut out = self.pinned(source);
-        let (names, own_names) = self.names(source)?;
+        let (names, own_names) = self.names(source);
         let strings_at = usize::from(source.elf.header.e_shstrndx);
         let mut headers: Vec<(u32, SectionHeader)> = Vec::new();
         let mut order: Vec<usize> = (0..source.sections.len()).filter(|&index| self.moved[index].is_some()).collect();
@@ -158,18 +158,18 @@ impl Change {
     }
 
     /// The new section names, where their section may change; and the place of the added section's name.
-    fn names(&self, source: &Source<'_>) -> Result<(Option<Strings>, Option<usize>), Reason> {
+    fn names(&self, source: &Source<'_>) -> (Option<Strings>, Option<usize>) {
         let at = usize::from(source.elf.header.e_shstrndx);
         let is_shared = source.sections.iter().any(|section| usize::try_from(section.header.sh_link) == Ok(at));
         if is_shared || source.sections.get(at).is_none_or(|section| section.fixed) {
-            return Ok((None, None));
+            return (None, None);
         }
         let kept = source.sections.iter().zip(&self.moved).filter(|(_, moved)| moved.is_some());
         let names = kept.map(|(section, _)| section.name.clone().into_bytes());
         let added = self.added.as_ref().map(|added| added.name.as_bytes().to_vec());
         let strings = Strings::new(names.chain(added.clone()));
         let place = added.and_then(|name| strings.place(&name));
-        Ok((Some(strings), place))
+        (Some(strings), place)
     }
 
     /// Makes a header name the sections that it named before.

@@ -23,7 +23,7 @@ pub(super) struct Table {
 /// The symbols of a section.
 fn read(source: &Source<'_>, section: &Section) -> Result<Vec<Sym>, Reason> {
     let size = Sym::size_with(&source.ctx);
-    if section.header.sh_entsize != size as u64 || section.range.len() % size != 0 {
+    if section.header.sh_entsize != size as u64 || !section.range.len().is_multiple_of(size) {
         return Err(format!("its {} has entries of an odd size", section.name));
     }
     let symbol = |at| source.bytes.pread_with::<Sym>(at, source.ctx).map_err(|error| error.to_string());
