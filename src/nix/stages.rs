@@ -166,7 +166,7 @@ impl Explain for NixError {
             Self::NoInputs { python } => Some(format!(
                 "give the attribute `debs` the output of a derivation with stage = \"fetch-inputs\", or `inputs` store \
                  paths such as [ pkgs.python{} pkgs.stdenv.cc pkgs.libxml2 pkgs.libxml2.dev ]",
-                python.short().to_string().replace('.', "")
+                python.short().replace('.', "")
             )),
             Self::NotFixed { key, mode } => Some(format!(
                 "write in the derivation: outputHashMode = \"{mode}\"; outputHashAlgo = \"sha256\"; outputHash = {key};"

@@ -123,7 +123,9 @@ impl<'a> Layout<'a> {
                 return Err(RelocateError::Collision { dest, first: other, second });
             }
         }
-        gone.iter().for_each(|name| drop(self.spots.remove(name)));
+        for name in &gone {
+            self.spots.remove(name);
+        }
         for spot in self.spots.values() {
             let mut folder = parent(&spot.dest);
             while !folder.is_empty() {
