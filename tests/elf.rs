@@ -144,6 +144,24 @@ fn renames_symbols_of_a_library_and_its_user() {
     assert!(bench.runs("program"));
 }
 
+/// Versions that it needed from a library that it does not need any more would end it.
+#[test]
+fn runs_without_a_library_whose_versions_it_needed() {
+    let bench = Bench::new();
+    bench.akb(&["set", "--remove-needed", "libanswer.so", "program"]);
+    let preloaded = || {
+        let library = bench.path("far/libanswer.so");
+        Command::new(bench.path("program")).env("LD_PRELOAD", library).env("LD_BIND_NOW", "1").output().unwrap()
+    };
+    assert_eq!(preloaded().status.code(), Some(42), "{}", String::from_utf8_lossy(&preloaded().stderr));
+    bench.akb(&["undo", "program"]);
+    bench.patched(&["--remove-needed", "libanswer.so", "--set-rpath", "/nowhere", "program"]);
+    assert_eq!(preloaded().status.code(), Some(42), "{}", String::from_utf8_lossy(&preloaded().stderr));
+    let strip = Command::new("strip").arg(bench.path("program")).output().unwrap();
+    assert!(strip.status.success() && strip.stderr.is_empty(), "{}", String::from_utf8_lossy(&strip.stderr));
+    assert_eq!(preloaded().status.code(), Some(42));
+}
+
 #[test]
 fn keeps_modes_and_links() {
     let bench = Bench::new();

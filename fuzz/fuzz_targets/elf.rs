@@ -39,7 +39,8 @@ fn edits(step: &[u8]) -> Edits {
             path: text(step[1], step[2]),
             slot: (step[0] & 4 != 0).then(|| usize::from(step[2]) * 2),
         }),
-        search: (step[0] & 8 != 0).then(|| (step[0] & 16 != 0).then(|| SearchPath { tag, text: text(step[3], step[4]) })),
+        search: (step[0] & 8 != 0)
+            .then(|| (step[0] & 16 != 0).then(|| SearchPath { tag, text: text(step[3], step[4]) })),
         ..Edits::default()
     };
     if step[0] & 32 != 0 {

@@ -20,7 +20,11 @@ pub fn prefixes(order: &Order, out: &Outputs, tools: &Tools<'_>) -> Result<Reloc
     staged(tools.reporter, Stage::Place, None, || {
         let done = relocate::relocate(&tree, out, &inputs.target, tools.settings.jobs.get(), tools.reporter)?;
         let (runtime, dev) = (done.runtime.files, done.dev.files);
-        let summary = format!("{runtime} files of the runtime, {dev} development files");
+        let mut summary = format!("{runtime} files of the runtime, {dev} development files");
+        if order.bytecode {
+            let compiled = relocate::bytecode(&inputs, &out.runtime, tools.settings.jobs, tools.reporter)?;
+            summary.push_str(&format!(", {} bytecode files", compiled.files));
+        }
         Ok::<_, PipelineError>((done, summary))
     })
 }

@@ -118,7 +118,15 @@ impl Resolver<'_> {
         if library.is_none() && how == How::Opened {
             library = self.libraries.versioned(name, who)?;
         }
-        let Some(library) = library else { return Ok(None) };
+        let Some(mut library) = library else { return Ok(None) };
+        // `libx.so` beside headers is for linkers. What runs is to refer to the library itself, where that is elsewhere.
+        if self.job.supply.runtime == Runtime::Referenced
+            && library.name != name
+            && let Some(itself) = self.libraries.find(&library.name, &first, who)?
+            && itself.path.parent() != library.path.parent()
+        {
+            library = itself;
+        }
         Ok(match self.job.supply.runtime {
             Runtime::Copied => {
                 self.take(name, library);

@@ -595,3 +595,19 @@ fn reports_what_several_have_and_takes_the_nearest() {
     let note = report.notes.first().unwrap();
     assert!(note.contains("needs libx.so.1, which is in") && note.contains("pkg/inner"), "{note}");
 }
+
+#[test]
+fn names_for_linkers_are_not_what_runs() {
+    let (mut bench, arch) = referring();
+    let usr = bench.folder.path().join("usr/lib");
+    bench.put("usr/lib/arch/libk.so.12", &library("libk.so.12", &[]));
+    fs::create_dir_all(usr.join("first")).unwrap();
+    std::os::unix::fs::symlink("../arch/libk.so.12", usr.join("first/libk.so")).unwrap();
+    bench.site("pkg/ext.so", &module(&["libc.so.1"], None));
+    bench.rules.dlopen.insert("ext.so".into(), vec!["libk.so".into()]);
+    bench.relink_in_place().unwrap();
+    let link = fs::read_link(bench.tree().join("runtime/lib/libk.so")).unwrap();
+    assert_eq!(link, arch.join("libk.so.12"));
+    let found = bench.search(&format!("{SITE}/pkg/ext.so")).unwrap().1;
+    assert!(found.contains("runtime/lib") && !found.contains("first"), "{found}");
+}

@@ -92,7 +92,9 @@ class Gates:
             return self.list_musl(arch, emulator, root, files)
         own = root if group.startswith("debian") else self.control / f"debian-{arch}"
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        command = [sys.executable, LOADER, str(self.jobs)]
+        # Files of a distribution are found by the folders that everything shares, so they can share a process.
+        how = [str(self.jobs), "24" if group.startswith("debian") else "1"]
+        command = [sys.executable, LOADER, *how]
         if group == "debian-amd64":
             env["LD_LIBRARY_PATH"] = self.library_path(root, arch)
         elif group != "x86_64":
@@ -104,7 +106,7 @@ class Gates:
             env["PYTHONHOME"] = sys.base_prefix
             env["PYTHONPATH"] = str(own / "usr/lib/python3.11/lib-dynload")
             linker = own / "usr/lib" / LINKERS[arch]
-            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER, str(self.jobs)]
+            command = [linker, "--library-path", self.library_path(own, arch), own / "usr/bin/python3.11", LOADER, *how]
             if emulator:
                 command.insert(0, emulator)
         names = {str(root / file): file for file in files}

@@ -89,7 +89,7 @@ impl World {
 /// The certificates that this machine trusts, as an attribute. Nix 2.8 shows none to builders.
 pub(crate) fn certificates() -> String {
     let named = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
-    let file = named.filter(|file| file.is_file()).filter_map(|file| fs::canonicalize(file).ok()).next();
+    let file = named.filter(|file| file.is_file()).find_map(|file| fs::canonicalize(file).ok());
     file.map(|file| format!("caBundle = {};", file.display())).unwrap_or_default()
 }
 

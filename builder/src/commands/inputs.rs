@@ -74,6 +74,7 @@ fn install(inputs: &Inputs, prefix: &Path, dev: &Path, cx: &Context) -> Result<(
     let (dev, dev_beside) = beside(dev)?;
     let out = Outputs { runtime, dev };
     let done = relocate::relocate(tree, &out, &inputs.target, cx.settings.jobs.get(), cx.reporter())?;
+    relocate::bytecode(inputs, &out.runtime, cx.settings.jobs, cx.reporter())?;
     for (folder, place) in [(runtime_beside, &out.runtime), (dev_beside, &out.dev)] {
         let to = &place.finally_at;
         std::fs::rename(&place.write_to, to).map_err(|error| Failure::io("write", to, &error))?;

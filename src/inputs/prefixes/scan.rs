@@ -70,10 +70,10 @@ impl Found {
             add(if libc { &mut self.libc_headers } else { &mut self.headers }, path);
         }
         for below in ["lib".to_owned(), format!("lib/{triplet}"), "lib64".to_owned()] {
-            if let Some(path) = folder(below.clone()).filter(|path| !is_known(&self.libraries, path)) {
-                if tree::list(&path)?.iter().any(|file| is_library(file)) {
-                    self.libraries.push(path);
-                }
+            if let Some(path) = folder(below.clone()).filter(|path| !is_known(&self.libraries, path))
+                && tree::list(&path)?.iter().any(|file| is_library(file))
+            {
+                self.libraries.push(path);
             }
             add(&mut self.pkg_config, folder(format!("{below}/pkgconfig")));
         }

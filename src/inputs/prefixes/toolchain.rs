@@ -235,9 +235,8 @@ fn variables(
         }
     }
     let archiver = answer.config.get("AR").and_then(|own| own.split_whitespace().next());
-    let there = |program: &str| match program.contains('/') {
-        true => is_program(Path::new(program)),
-        false => found.program(program).is_some(),
+    let there = |program: &str| {
+        if program.contains('/') { is_program(Path::new(program)) } else { found.program(program).is_some() }
     };
     if !archiver.is_some_and(there) && found.program("ar").is_some() {
         env.insert("AR".to_owned(), "ar".to_owned());

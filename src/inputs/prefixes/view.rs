@@ -133,7 +133,7 @@ mod tests {
         write("cc/bin/cc", &format!("#! {}/bash/bin/bash -e\n", root.display()));
         let python = "3.14".parse().unwrap();
         let found = super::super::scan::scan(&[root.join("cc")], python, "x").unwrap();
-        let seen = view(&[root.join("cc")], &[root.clone()], &found).unwrap();
+        let seen = view(&[root.join("cc")], std::slice::from_ref(&root), &found).unwrap();
         assert_eq!(shell(&seen), Some(root.join("bash/bin/sh")));
         let unseen = view(&[root.join("cc")], &[], &found).unwrap();
         assert_eq!(shell(&unseen), None);

@@ -1,15 +1,19 @@
 //! Reads an edited file again, with goblin and not with what wrote it, before anyone uses it.
 
+use std::collections::BTreeSet;
+
 use goblin::elf::Elf;
 use goblin::elf::dynamic::{
     DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME,
-    DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM,
+    DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERNEEDNUM, DT_VERSYM,
 };
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 
 use super::file::{DT_MIPS_RLD_MAP_REL, dynamic_segment};
 use super::state::State;
+use super::symbols::GLOBAL;
+use super::versions::HIDDEN;
 use super::{ElfError, parse, renamed};
 
 /// What the dynamic linker reads must be what it was, but for what was edited.
@@ -24,13 +28,15 @@ pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State)
     } else if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
         return wrong("dynamic symbols changed");
     }
-    if versions(old) != versions(&new) {
+    let unneeded = &wanted.unseen.unneeded;
+    if versions(old, unneeded) != versions(&new, &BTreeSet::new()) {
         return wrong("symbol versions changed");
     }
     if !entries(old).eq(entries(&new)) || flags(old) != flags(&new) {
         return wrong("other entries of the dynamic section changed");
     }
-    if wanted.unseen.renamed.is_empty() && wanted.unseen.unversioned.is_empty() && versym(old) != versym(&new) {
+    let named = !wanted.unseen.renamed.is_empty() || !wanted.unseen.unversioned.is_empty();
+    if !named && versym(old, &gone(old, unneeded)) != versym(&new, &BTreeSet::new()) {
         return wrong("versions of symbols changed");
     }
     if made.len() < pristine.len() {
@@ -50,9 +56,10 @@ fn named<'a>(elf: &'a Elf<'_>) -> impl Fn(goblin::elf::Sym) -> (Option<&'a str>,
 type Versions<'a> = Vec<(Option<&'a str>, Vec<(Option<&'a str>, u16)>)>;
 
 /// Versions that are needed and defined; the state holds the names of the files.
-fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
+fn versions<'a>(elf: &'a Elf<'_>, unneeded: &BTreeSet<usize>) -> (Versions<'a>, Versions<'a>) {
     let name = |at| elf.dynstrtab.get_at(at);
-    let needs = elf.verneed.iter().flat_map(VerneedSection::iter);
+    let needs = elf.verneed.iter().flat_map(VerneedSection::iter).enumerate();
+    let needs = needs.filter(|(number, _)| !unneeded.contains(number)).map(|(_, need)| need);
     let defs = elf.verdef.iter().flat_map(VerdefSection::iter);
     (
         needs.map(|need| (None, need.iter().map(|aux| (name(aux.vna_name), aux.vna_other)).collect())).collect(),
@@ -62,8 +69,9 @@ fn versions<'a>(elf: &'a Elf<'_>) -> (Versions<'a>, Versions<'a>) {
 
 /// Entries whose value no edit changes.
 fn entries(elf: &Elf<'_>) -> impl Iterator<Item = (u64, u64)> {
-    const EDITED: [u64; 16] = [
+    const EDITED: [u64; 17] = [
         DT_NULL,
+        DT_VERNEEDNUM,
         DT_NEEDED,
         DT_SONAME,
         DT_FLAGS_1,
@@ -97,8 +105,17 @@ fn flags(elf: &Elf<'_>) -> (u64, Option<u64>) {
     (flags & !DF_1_NODEFLIB, target)
 }
 
-fn versym(elf: &Elf<'_>) -> Option<Vec<u16>> {
-    elf.versym.as_ref().map(|versions| versions.iter().map(|version| version.vs_val).collect())
+/// The numbers of the versions in records that are not needed any more.
+pub(super) fn gone(elf: &Elf<'_>, unneeded: &BTreeSet<usize>) -> BTreeSet<u16> {
+    let needs = elf.verneed.iter().flat_map(VerneedSection::iter).enumerate();
+    let needs = needs.filter(|(number, _)| unneeded.contains(number));
+    needs.flat_map(|(_, need)| need.iter().map(|aux| aux.vna_other).collect::<Vec<_>>()).collect()
+}
+
+/// Versions of the symbols; `gone` ones became global.
+fn versym(elf: &Elf<'_>, gone: &BTreeSet<u16>) -> Option<Vec<u16>> {
+    let now = |version: u16| if gone.contains(&(version & !HIDDEN)) { GLOBAL } else { version };
+    elf.versym.as_ref().map(|versions| versions.iter().map(|version| now(version.vs_val)).collect())
 }
 
 /// The loader's rules. What the pristine file breaks already is not held against the edited one.

@@ -54,7 +54,8 @@ pub struct Layout {
 pub enum Needed {
     /// Put before all others, unless it is there.
     Add(String),
-    /// Removed, wherever it is.
+    /// Removed, wherever it is. What was needed from it by version may come from any library then: the dynamic
+    /// linker would refuse the file over versions of a library that it does not load.
     Remove(String),
     /// Replaced wherever it is, in the list of needed versions too.
     Replace {
@@ -176,7 +177,10 @@ impl Needed {
                     state.needed.insert(0, name.clone().into_bytes());
                 }
             }
-            Self::Remove(name) => state.needed.retain(|needed| needed != name.as_bytes()),
+            Self::Remove(name) => {
+                state.needed.retain(|needed| needed != name.as_bytes());
+                state.forget_versions(name.as_bytes());
+            }
             Self::Replace { from, to } => {
                 storable([to])?;
                 for name in state.needed.iter_mut().chain(&mut state.version_files) {

@@ -116,7 +116,9 @@ impl File {
         let header = &self.header;
         let segment_size = ProgramHeader::size_with(&self.ctx);
         let section_size = SectionHeader::size_with(&self.ctx);
-        if usize::from(header.e_phentsize) != segment_size || usize::from(header.e_phnum) != self.segments.len() {
+        // Object files have no program headers, and give no size for them.
+        let segments = usize::from(header.e_phnum);
+        if segments > 0 && usize::from(header.e_phentsize) != segment_size || segments != self.segments.len() {
             return Err(ElfError::Unsupported("its program header table has an odd shape"));
         }
         let sections = usize::from(header.e_shnum);

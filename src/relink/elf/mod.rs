@@ -260,6 +260,9 @@ impl File {
         if names(now) != names(wanted) {
             self.set_names(elf, wanted)?;
         }
+        if !wanted.unseen.unneeded.is_empty() {
+            self.drop_versions(elf, &wanted.unseen.unneeded)?;
+        }
         if now.no_default_lib != wanted.no_default_lib {
             self.set_no_default_lib(wanted.no_default_lib)?;
         }

@@ -5,17 +5,20 @@ use goblin::elf::{Elf, Sym, reloc::Reloc};
 use scroll::Pread as _;
 
 use super::ElfError;
+use super::check::gone;
 use super::file::elf_context;
 use super::state::Unseen;
 use super::symbols::{GLOBAL, WIDE_HASH, gnu_hash, sysv_hash};
+use super::versions::HIDDEN;
 
 /// Compares `old` with `new`, whose bytes are `made`.
 pub(super) fn check(old: &Elf<'_>, made: &[u8], new: &Elf<'_>, wanted: &Unseen) -> Result<(), ElfError> {
     let wrong = |what: &str| Err(ElfError::Check(what.to_owned()));
     let now = |name: &str| wanted.renamed.get(name).map_or(name, String::as_str).to_owned();
     let same = |name: &str| name.to_owned();
-    let plain = |name: &str| wanted.unversioned.contains(name);
-    if listed(old, now, plain) != listed(new, same, |_| false) {
+    let gone = gone(old, &wanted.unneeded);
+    let plain = |name: &str, version: u16| wanted.unversioned.contains(name) || gone.contains(&(version & !HIDDEN));
+    if listed(old, now, plain) != listed(new, same, |_, _| false) {
         return wrong("symbols are not the old ones with new names");
     }
     if !relocations(old, now).eq(relocations(new, same)) {
@@ -31,12 +34,12 @@ pub(super) fn check(old: &Elf<'_>, made: &[u8], new: &Elf<'_>, wanted: &Unseen) 
 fn listed(
     elf: &Elf<'_>,
     now: impl Fn(&str) -> String,
-    plain: impl Fn(&str) -> bool,
+    plain: impl Fn(&str, u16) -> bool,
 ) -> Vec<(String, Option<u16>, u8, u8, usize, u64)> {
     let version = |index| elf.versym.as_ref().and_then(|versions| versions.get_at(index)).map(|version| version.vs_val);
     let symbol = |(index, symbol): (usize, Sym)| {
         let name = elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default();
-        let version = version(index).map(|version| if plain(name) { GLOBAL } else { version });
+        let version = version(index).map(|version| if plain(name, version) { GLOBAL } else { version });
         (now(name), version, symbol.st_info, symbol.st_other, symbol.st_shndx, symbol.st_size)
     };
     let mut all: Vec<_> = elf.dynsyms.iter().enumerate().map(symbol).collect();

@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) soname: Option<Vec<u8>>,
     /// `DT_NEEDED`, in order.
     pub(super) needed: Vec<Vec<u8>>,
-    /// The files that define the versions that it needs (`vn_file`), in order.
+    /// The files that define the versions that it needs (`vn_file`), in order, but for those not needed any more.
     pub(super) version_files: Vec<Vec<u8>>,
     /// `EI_OSABI`.
     pub(super) os_abi: u8,
@@ -60,6 +60,9 @@ pub(super) struct Unseen {
     /// Pristine names of symbols without version.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) unversioned: BTreeSet<String>,
+    /// Which of the pristine file's records of needed versions are gone, with the library that they are about.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) unneeded: BTreeSet<usize>,
     /// Page size that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) page_size: Option<u64>,
@@ -99,11 +102,22 @@ impl State {
         })
     }
 
+    /// Drops the records of versions that a file must define.
+    pub(super) fn forget_versions(&mut self, name: &[u8]) {
+        let gone = self.unseen.unneeded.clone();
+        // The pristine numbers of the records that are there.
+        let numbers = (0..).filter(|number| !gone.contains(number));
+        let dropped: Vec<usize> =
+            numbers.zip(&self.version_files).filter(|(_, file)| *file == name).map(|(number, _)| number).collect();
+        self.unseen.unneeded.extend(dropped);
+        self.version_files.retain(|file| file != name);
+    }
+
     /// Whether a file in the one state is no different from a file in the other, but for its layout.
     pub(super) fn same(&self, other: &Self) -> bool {
         let plain = |state: &Self| {
-            let Unseen { renamed, unversioned, .. } = state.unseen.clone();
-            Self { unseen: Unseen { renamed, unversioned, ..Unseen::default() }, ..state.clone() }
+            let Unseen { renamed, unversioned, unneeded, .. } = state.unseen.clone();
+            Self { unseen: Unseen { renamed, unversioned, unneeded, ..Unseen::default() }, ..state.clone() }
         };
         plain(self) == plain(other)
     }

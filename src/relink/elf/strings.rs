@@ -105,7 +105,8 @@ impl File {
         );
         let soname: Vec<Vec<u8>> = wanted.soname.iter().cloned().collect();
         set_entries(&mut dynamic.entries, |entry| entry.d_tag == DT_SONAME, &entries(DT_SONAME, &soname), None);
-        for (file, name) in needs.files.iter().zip(&wanted.version_files) {
+        let kept = needs.files.iter().enumerate().filter(|(number, _)| !wanted.unseen.unneeded.contains(number));
+        for ((_, file), name) in kept.zip(&wanted.version_files) {
             let at = u32::try_from(value(name)).map_err(|_| ElfError::Unsupported("its strings are too large"))?;
             self.bytes.pwrite_with(at, file.at, self.ctx.le)?;
         }

@@ -72,13 +72,8 @@ impl File {
 
     fn table(&self, elf: &Elf<'_>) -> Result<Table, ElfError> {
         let at = self.place_of(elf, DT_SYMTAB)?.ok_or(ElfError::NoDynamic)?;
-        let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM);
         let entry = Sym::size_with(&self.ctx);
-        // The linker of Solaris and some others leave symbols out of the hash table.
-        let count = match section {
-            Some(section) if to_usize(section.sh_offset)? == at => to_usize(section.sh_size)? / entry,
-            _ => elf.dynsyms.len(),
-        };
+        let count = self.symbol_count(elf)?;
         slice(&self.bytes, at as u64, count.saturating_mul(entry) as u64)?;
         let dynamic = self.dynamic.as_ref().ok_or(ElfError::NoDynamic)?;
         let mut names = Vec::with_capacity(count);
@@ -87,6 +82,19 @@ impl File {
             names.push(super::file::text(&dynamic.strings, symbol.st_name as u64)?.to_vec());
         }
         Ok(Table { at, entry, names })
+    }
+
+    /// How many dynamic symbols there are.
+    pub(super) fn symbol_count(&self, elf: &Elf<'_>) -> Result<usize, ElfError> {
+        let at = self.place_of(elf, DT_SYMTAB)?.ok_or(ElfError::NoDynamic)?;
+        let section = elf.section_headers.iter().find(|section| section.sh_type == SHT_DYNSYM);
+        // The linker of Solaris and some others leave symbols out of the hash table.
+        match section {
+            Some(section) if to_usize(section.sh_offset)? == at => {
+                Ok(to_usize(section.sh_size)? / Sym::size_with(&self.ctx))
+            }
+            _ => Ok(elf.dynsyms.len()),
+        }
     }
 
     fn rename(&mut self, mut table: Table, renamed: &BTreeMap<String, String>) -> Result<Table, ElfError> {

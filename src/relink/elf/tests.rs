@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::sample::Sample;
 use super::*;
 
+mod layouts;
 mod operations;
 mod properties;
 

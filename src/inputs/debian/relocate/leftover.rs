@@ -16,9 +16,14 @@ pub struct Leftover {
 
 /// Names below a prefix, and why files of these names may speak of `/usr`.
 const REASONS: &[(&str, &str)] = &[
+    ("**.h", "comments, and constants that name what the machine has on which a program runs"),
     ("include/**", "comments, and constants that name what the machine has on which a program runs"),
     ("lib/python*/**", "the standard library looks on the host for what is the host's (browsers, mail, time zones)"),
+    ("lib/gconv/*", "read where GCONV_PATH is set only, and then beside the modules"),
     ("share/zoneinfo/**", "comments"),
+    ("bin/gprofng-*", "examples in comments, and where it looks for other tools last"),
+    ("bin/update-shells", "keeps a running system"),
+    ("share/libgcrypt20/*", "keeps a running system"),
     ("lib/perl*/**", "documentation, and defaults that PERL5LIB comes before"),
 ];
 

@@ -8,9 +8,13 @@
 //! The development files name the runtime, never the other way: what was compiled keeps no compiler alive. Nothing
 //! is executed, and the same tree gives the same bytes for the same final paths, wherever they are written.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::arch;
+use crate::bytecode::{self, BytecodeError, Compiled};
+use crate::inputs::Inputs;
+use crate::install;
 use crate::report::Reporter;
 use crate::request::Target;
 
@@ -146,6 +150,23 @@ pub fn relocate(
             leftovers: done.leftovers,
         })
     })
+}
+
+/// Gives the standard library of a relocated runtime its bytecode: nobody can add it later to a folder that is
+/// read-only, and every start of the interpreter would compile again.
+///
+/// The interpreter of `inputs`, which `runtime` was made of, does it in the sandbox: that of the runtime cannot run
+/// before it is in its final place.
+pub fn bytecode(
+    inputs: &Inputs,
+    runtime: &Place,
+    jobs: NonZeroUsize,
+    reporter: &dyn Reporter,
+) -> Result<Compiled, BytecodeError> {
+    let python = bytecode::Sandboxed { inputs, tree: &runtime.write_to };
+    let folder = format!("lib/python{}", inputs.target.python.short());
+    let layout = install::Layout::canonical(inputs.target.python);
+    bytecode::compile(&runtime.write_to, &[folder], &layout, jobs, &python, reporter)
 }
 
 #[cfg(test)]

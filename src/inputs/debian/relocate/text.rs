@@ -84,10 +84,10 @@ fn paths(text: &str) -> Vec<(usize, usize)> {
     while let Some(start) = memchr::memchr(b'/', &bytes[at..]).map(|offset| at + offset) {
         let end = start + bytes[start..].iter().take_while(|&&byte| is_path_byte(byte)).count();
         at = end;
+        // A full stop ends a sentence, not a path.
+        let end = start + text[start..end].trim_end_matches('.').len();
         let top = text[start + 1..end].split('/').next().unwrap_or_default();
         if TOPS.contains(&top) && begins(&bytes[..start]) {
-            // A full stop ends a sentence, not a path.
-            let end = start + text[start..end].trim_end_matches('.').len();
             found.push((start, end));
         }
     }

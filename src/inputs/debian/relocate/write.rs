@@ -209,9 +209,10 @@ fn words(layout: &Layout<'_>, roots: &Roots<'_>, spot: &Spot, text: String) -> R
     if !text.starts_with("#!") {
         return Ok(text);
     }
-    // Only programs that are called by their path can be named in a first line.
+    // A first line names a program by its path: one that is there, or else that of the system.
+    let known = |path: &str| layout.find(&layout.source.name("", path)?, spot.side).filter(|it| it.side == spot.side);
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let first = text::rewrite(first, |path| rename(path).filter(|path| path.starts_with('/')));
+    let first = text::rewrite(first, |path| known(path).map(|spot| roots.path(&spot)));
     shebang(spot, if text.contains('\n') { format!("{first}\n{rest}") } else { first })
 }
 

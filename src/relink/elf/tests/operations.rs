@@ -68,6 +68,31 @@ fn replaces_a_library_in_the_list_of_versions_too() {
     }
 }
 
+/// The dynamic linker refuses a file with versions of a library that it does not load.
+#[test]
+fn drops_the_versions_of_a_library_that_is_not_needed_any_more() {
+    let sample = Sample {
+        needed: vec!["libneeded.so.1".into(), "libother.so".into()],
+        needs: Some(("libneeded.so.1".into(), "V_1".into())),
+        symbols: vec!["f".into(), "g".into()],
+        ..Sample::default()
+    };
+    let edits = needed(&[Needed::Remove("libneeded.so.1".into())]);
+    for bytes in everywhere(&sample) {
+        let edited = edit(&bytes, &edits).unwrap().unwrap();
+        assert!(Tables::read(&edited).unwrap().needed_versions.is_empty());
+        let elf = Elf::parse(&edited).unwrap();
+        // The sample gives version 2, which the library defined, to `f`.
+        let versions: Vec<u16> = elf.versym.as_ref().unwrap().iter().map(|version| version.vs_val).collect();
+        assert_eq!(versions, [1, 1, 1, 3]);
+        assert_eq!(edit(&edited, &edits).unwrap(), None);
+        assert_eq!(pristine(&edited).unwrap(), bytes);
+        let further = edit(&edited, &runpath("/further")).unwrap().unwrap();
+        assert_eq!(pristine(&further).unwrap(), bytes);
+        assert!(Tables::read(&further).unwrap().needed_versions.is_empty());
+    }
+}
+
 #[test]
 fn takes_the_end_of_a_name_that_is_there() {
     let sample = Sample { needed: vec!["/usr/lib/liba.so".into()], ..Sample::default() };
