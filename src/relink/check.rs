@@ -1,7 +1,7 @@
 //! Reads a finished tree again: does every program and library find what it needs, where it may, and does every
 //! entry of a search path serve a purpose?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
@@ -77,7 +77,7 @@ pub fn check(tree: &Path, premises: &Premises<'_>, jobs: NonZeroUsize) -> Result
         let finding = Finding { path: path.to_owned(), problem: "there is no dynamic linker".to_owned() };
         return Ok(Outcome { files: 0, findings: vec![finding] });
     }
-    let scan = scan::scan(tree, loader.as_ref().map(|loader| &loader.who), jobs)?;
+    let scan = scan::scan(tree, loader.as_ref().map(|loader| loader.who), jobs)?;
     let owners = if premises.rules.name_packages() { Owners::read(tree, &scan)? } else { Owners::default() };
     let mut checker = Checker { tree, premises, loader, scan: &scan, owners, known: BTreeMap::new() };
     let mut findings = Vec::new();
@@ -297,7 +297,7 @@ impl Checker<'_> {
                 Some(folder) if !self.scan.names.contains_key(&folder) => continue,
                 Some(folder) => stems(path, self.scan.names.get(&folder)),
                 None if !self.premises.believes(Path::new(text)) => continue,
-                None => Default::default(),
+                None => BTreeSet::default(),
             };
             if !stems.is_empty() && bytes.is_none() {
                 bytes = Some(read(&self.tree.join(path))?);

@@ -138,9 +138,10 @@ impl<'a> Reader<'a> {
         let segments = window.table(header.e_phoff, header.e_phnum, size, ctx)?;
         let size = SectionHeader::size_with(&ctx);
         // The dynamic linker reads no sections: a file may be without.
-        let sections = match usize::from(header.e_shentsize) == size {
-            true => window.table(header.e_shoff, header.e_shnum, size, ctx).unwrap_or_default(),
-            false => Vec::new(),
+        let sections = if usize::from(header.e_shentsize) == size {
+            window.table(header.e_shoff, header.e_shnum, size, ctx).unwrap_or_default()
+        } else {
+            Vec::new()
         };
         Ok(Self { window, ctx, segments, sections })
     }
