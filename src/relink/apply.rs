@@ -95,19 +95,24 @@ impl Decided {
     fn work(&self, job: &Job<'_>) -> Vec<Work<'_>> {
         let seals = job.supply.runtime == Runtime::Copied;
         let mut all: BTreeMap<&Path, Work<'_>> = BTreeMap::new();
+        // Names of one file that are edited, by the first of its names.
+        let mut names: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
         for (path, image) in &self.scan.images {
             let edits = self.edits(path, image);
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             let seal = seals && self.resolution.openers.contains(path);
-            let twin = self.scan.twins.get(path).and_then(|first| all.get(first.as_path()));
+            let first = self.scan.twins.get(path).unwrap_or(path);
+            let same =
+                |work: &&Work<'_>| work.edits == edits && matches!(work.task, Task::Edit(sealed) if sealed == seal);
+            let earlier = names.get(first.as_path()).into_iter().flatten();
+            let twin = earlier.filter_map(|name| all.get(name)).find(same).map(|work| work.path);
             let task = match (self.resolution.copies.get(&*name), twin) {
                 (Some(library), _) if self.is_copy(path) => Task::Copy(library),
                 _ if !seal && !self.changes(path, image) => continue,
-                (_, Some(twin)) if twin.edits == edits && matches!(twin.task, Task::Edit(sealed) if sealed == seal) => {
-                    Task::Twin(twin.path)
-                }
+                (_, Some(twin)) => Task::Twin(twin),
                 _ => Task::Edit(seal),
             };
+            names.entry(first).or_default().push(path);
             all.insert(path, Work { path, edits, task });
         }
         all.into_values().collect()

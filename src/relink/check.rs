@@ -77,7 +77,7 @@ pub fn check(tree: &Path, premises: &Premises<'_>, jobs: NonZeroUsize) -> Result
         let finding = Finding { path: path.to_owned(), problem: "there is no dynamic linker".to_owned() };
         return Ok(Outcome { files: 0, findings: vec![finding] });
     }
-    let mut scan = scan::scan(tree, loader.as_ref().map(|loader| &loader.who), jobs)?;
+    let mut scan = scan::scan(tree, loader.as_ref().map(|loader| loader.who), jobs)?;
     if !premises.outside.is_empty() {
         // A link may give a library outside the name that a file of the tree opens it by.
         for node in tree::walk(tree)? {

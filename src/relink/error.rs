@@ -126,10 +126,13 @@ impl Explain for RelinkError {
 fn missing_hint(missing: &[Missing]) -> String {
     let absent: Vec<&Missing> = missing.iter().filter(|missing| missing.is_absent()).collect();
     if absent.is_empty() {
-        return match missing.iter().any(|missing| matches!(missing.reason, Reason::Unsuitable { .. })) {
-            true => "the library is for another machine or C library: take one that fits into the inputs".to_owned(),
-            false => "use a newer suite for the inputs, or build the package from source".to_owned(),
+        let unsuitable = missing.iter().any(|missing| matches!(missing.reason, Reason::Unsuitable { .. }));
+        let hint = if unsuitable {
+            "the library is for another machine or C library: take one that fits into the inputs"
+        } else {
+            "use a newer suite for the inputs, or build the package from source"
         };
+        return hint.to_owned();
     }
     let sonames: BTreeSet<&str> = absent.iter().map(|missing| &*missing.soname).collect();
     let unique = |names: BTreeSet<String>| list(names.into_iter());

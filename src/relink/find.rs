@@ -31,9 +31,10 @@ impl Resolver<'_> {
     /// else in the tree.
     pub(super) fn find(&mut self, asker: &Asker<'_>, name: &str, how: How) -> Result<Result<Hit, Reason>, RelinkError> {
         // A process has one C library, and that is the dynamic linker's.
-        let order = match is_libc(name) {
-            true => [Reach::Inputs, Reach::Own, Reach::Tree],
-            false => [Reach::Own, Reach::Inputs, Reach::Tree],
+        let order = if is_libc(name) {
+            [Reach::Inputs, Reach::Own, Reach::Tree]
+        } else {
+            [Reach::Own, Reach::Inputs, Reach::Tree]
         };
         let mut reason = None;
         for reach in order {
@@ -68,7 +69,7 @@ impl Resolver<'_> {
                 Ok(own.chain(inherited).chain(asker.path.parent().map(Path::to_owned)).collect())
             }
             Reach::Inputs if self.scan.find(&self.libdir, name).is_some() => Ok(vec![self.libdir.clone()]),
-            Reach::Inputs => Ok(self.from_inputs(asker, name, how)?.into_iter().collect()),
+            Reach::Inputs => Ok(self.draw(asker, name, how)?.into_iter().collect()),
             Reach::Tree if self.is_copy(asker.path) => Ok(Vec::new()),
             Reach::Tree => Ok(self.elsewhere(asker, name)),
         }
@@ -108,7 +109,7 @@ impl Resolver<'_> {
     }
 
     /// Takes a library from the inputs, if they have it, and gives the folder where it is found from now on.
-    fn from_inputs(&mut self, asker: &Asker<'_>, name: &str, how: How) -> Result<Option<PathBuf>, RelinkError> {
+    fn draw(&mut self, asker: &Asker<'_>, name: &str, how: How) -> Result<Option<PathBuf>, RelinkError> {
         if self.owners.listed(&self.job.rules.ignore, asker.path, name) {
             return Ok(None);
         }

@@ -168,15 +168,18 @@ const NIX: [(&str, &str); 14] = [
     ("pcsclite", "pcsclite.lib"),
 ];
 
-/// The attribute of nixpkgs that should have a library; its default output, unless that is the development files'.
+/// The attribute of nixpkgs that should have a library.
 pub fn nix_package(soname: &str) -> Option<String> {
     let name = soname.split(".so").next()?.strip_prefix("lib")?;
     if let Some((_, attribute)) = NIX.iter().find(|(known, _)| *known == name) {
         return Some((*attribute).to_owned());
     }
     let hint = hints::library(name).map(|hint| hint.nix);
-    match hint.map(|nix| nix.strip_suffix(".dev").map_or_else(|| nix.to_owned(), |nix| format!("{nix}.out"))) {
-        Some(attribute) => Some(attribute),
+    // Attributes of packages with several outputs mean the development files' or the programs'.
+    let base =
+        |nix: &str| [".dev", ".pg_config"].iter().find_map(|end| nix.strip_suffix(end)).unwrap_or(nix).to_owned();
+    match hint {
+        Some(nix) => Some(format!("{}.out", base(nix))),
         None if name.starts_with('X') && name.len() > 1 => Some(format!("xorg.lib{name}")),
         None => None,
     }
@@ -192,7 +195,8 @@ mod tests {
             ("libxml2.so.16", Some("libxml2.out")),
             ("libstdc++.so.6", Some("stdenv.cc.cc.lib")),
             ("libXext.so.6", Some("xorg.libXext")),
-            ("libz.so.1", Some("zlib")),
+            ("libz.so.1", Some("zlib.out")),
+            ("libpq.so.5", Some("libpq.out")),
             ("libunheard.so.1", None),
         ] {
             assert_eq!(nix_package(soname).as_deref(), attribute, "{soname}");

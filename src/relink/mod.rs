@@ -86,12 +86,12 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
     let mut libraries = Libraries::new(job.supply);
     let loaders = loaders(job, &mut libraries)?;
     let (scan, loader) = match <[Library; 1]>::try_from(loaders) {
-        Ok([loader]) => (scan::scan(job.tree, Some(&Kinship::of(&loader.image)), jobs)?, Some(loader)),
+        Ok([loader]) => (scan::scan(job.tree, Some(Kinship::of(&loader.image)), jobs)?, Some(loader)),
         Err(loaders) => {
             let mut scan = scan::scan(job.tree, None, jobs)?;
             let loader = usual(loaders, &scan);
             if let Some(loader) = &loader {
-                scan.restrict(&Kinship::of(&loader.image));
+                scan.restrict(Kinship::of(&loader.image));
             }
             (scan, loader)
         }

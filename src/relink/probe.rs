@@ -1,5 +1,6 @@
 //! Reads of a file only what the dynamic linker would: a few kilobytes, whatever its size.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -137,9 +138,10 @@ impl<'a> Reader<'a> {
         let segments = window.table(header.e_phoff, header.e_phnum, size, ctx)?;
         let size = SectionHeader::size_with(&ctx);
         // The dynamic linker reads no sections: a file may be without.
-        let sections = match usize::from(header.e_shentsize) == size {
-            true => window.table(header.e_shoff, header.e_shnum, size, ctx).unwrap_or_default(),
-            false => Vec::new(),
+        let sections = if usize::from(header.e_shentsize) == size {
+            window.table(header.e_shoff, header.e_shnum, size, ctx).unwrap_or_default()
+        } else {
+            Vec::new()
         };
         Ok(Self { window, ctx, segments, sections })
     }
@@ -229,32 +231,33 @@ impl<'a> Reader<'a> {
     }
 
     fn needs(&self, at: u64, count: u64, strings: &Strings<'_>) -> Result<Needs, ProbeError> {
-        let table = Chain { bytes: self.versions(at, SHT_GNU_VERNEED)?, order: self.ctx.le };
+        let mut table = Chain::new(self.versions(at, SHT_GNU_VERNEED)?, self.ctx.le);
         let mut all = Needs::new();
-        let mut at = 0;
-        for _ in 0..count {
-            let (many, file) = (table.half(at, 2)?, table.word(at, 4)?);
+        let mut at = (count > 0).then_some(0);
+        while let Some(need) = at {
+            let (many, file) = (table.half(need, 2)?, table.word(need, 4)?);
             let versions = all.entry(strings.text(file.into())?).or_default();
-            let mut aux = table.next(at, 8)?;
-            for _ in 0..many {
-                let name = strings.text(table.word(aux, 8)?.into())?;
-                versions.insert(Version { name, weak: table.half(aux, 4)? & WEAK != 0 });
-                aux = table.next(aux, 12)?;
+            let mut aux = table.next(need, 8)?.filter(|_| many > 0);
+            while let Some(version) = aux {
+                let name = strings.text(table.word(version, 8)?.into())?;
+                versions.insert(Version { name, weak: table.half(version, 4)? & WEAK != 0 });
+                aux = table.next(version, 12)?;
             }
-            at = table.next(at, 12)?;
+            at = table.next(need, 12)?;
         }
         Ok(all)
     }
 
     fn defines(&self, at: u64, count: u64, strings: &Strings<'_>) -> Result<BTreeSet<String>, ProbeError> {
-        let table = Chain { bytes: self.versions(at, SHT_GNU_VERDEF)?, order: self.ctx.le };
+        let mut table = Chain::new(self.versions(at, SHT_GNU_VERDEF)?, self.ctx.le);
         let mut all = BTreeSet::new();
-        let mut at = 0;
-        for _ in 0..count {
+        let mut at = (count > 0).then_some(0);
+        while let Some(definition) = at {
             // The first name of each is its own, the others are what it inherits from.
-            let aux = table.next(at, 12)?;
-            all.insert(strings.text(table.word(aux, 0)?.into())?);
-            at = table.next(at, 16)?;
+            if let Some(aux) = table.next(definition, 12)? {
+                all.insert(strings.text(table.word(aux, 0)?.into())?);
+            }
+            at = table.next(definition, 16)?;
         }
         Ok(all)
     }
@@ -300,18 +303,20 @@ struct Strings<'a> {
     size: u64,
     /// All of them, where there are few.
     whole: Option<Vec<u8>>,
+    /// Bytes that may still be read one by one.
+    left: Cell<u64>,
 }
 
 impl<'a> Strings<'a> {
     fn new(reader: &'a Reader<'a>, dynamic: &[Dyn]) -> Result<Self, ProbeError> {
         let value = |tag: u64| dynamic.iter().rfind(|entry| entry.d_tag == tag).map(|entry| entry.d_val);
         let Some(address) = value(DT_STRTAB) else {
-            return Ok(Self { reader, offset: 0, size: 0, whole: Some(Vec::new()) });
+            return Ok(Self { reader, offset: 0, size: 0, whole: Some(Vec::new()), left: Cell::new(0) });
         };
         let (offset, left) = reader.place(address)?;
         let size = value(DT_STRSZ).unwrap_or(left).min(left);
         let whole = (size <= STRINGS).then(|| reader.window.read(offset, size)).transpose()?;
-        Ok(Self { reader, offset, size, whole })
+        Ok(Self { reader, offset, size, whole, left: Cell::new(16 * TABLE) })
     }
 
     fn text(&self, at: u64) -> Result<String, ProbeError> {
@@ -323,6 +328,8 @@ impl<'a> Strings<'a> {
         }
         let mut size = STRING;
         loop {
+            let budget = self.left.get().checked_sub(size).ok_or_else(|| malformed("its names are too long"))?;
+            self.left.set(budget);
             let bytes = self.reader.window.read(self.offset + at, size.min(left))?;
             match first(&bytes) {
                 Some(text) => return Self::utf8(text),
@@ -342,13 +349,20 @@ fn first(bytes: &[u8]) -> Option<&[u8]> {
     memchr::memchr(0, bytes).map(|end| &bytes[..end])
 }
 
-/// Records that say how far the next one is.
+/// Records that say how far the next one is; the last one says zero.
 struct Chain {
     bytes: Vec<u8>,
     order: Endian,
+    /// Steps that are left: records do not overlap.
+    left: usize,
 }
 
 impl Chain {
+    fn new(bytes: Vec<u8>, order: Endian) -> Self {
+        // The smallest record has eight bytes.
+        Self { left: bytes.len() / 8, bytes, order }
+    }
+
     fn word(&self, at: usize, field: usize) -> Result<u32, ProbeError> {
         Ok(self.bytes.pread_with(at.saturating_add(field), self.order)?)
     }
@@ -357,9 +371,13 @@ impl Chain {
         Ok(self.bytes.pread_with(at.saturating_add(field), self.order)?)
     }
 
-    fn next(&self, at: usize, field: usize) -> Result<usize, ProbeError> {
+    fn next(&mut self, at: usize, field: usize) -> Result<Option<usize>, ProbeError> {
         let distance = usize::try_from(self.word(at, field)?).unwrap_or(usize::MAX);
-        Ok(at.saturating_add(distance))
+        if distance == 0 {
+            return Ok(None);
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| malformed("the tables of symbol versions overlap"))?;
+        Ok(Some(at.saturating_add(distance)))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Scan {
 }
 
 /// Reads all ELF files of a tree; for `machine` only, if it is known. Links are followed inside of the tree only.
-pub(super) fn scan(tree: &Path, machine: Option<&Kinship>, jobs: NonZeroUsize) -> Result<Scan, RelinkError> {
+pub(super) fn scan(tree: &Path, machine: Option<Kinship>, jobs: NonZeroUsize) -> Result<Scan, RelinkError> {
     let nodes = tree::walk(tree)?;
     let files: Vec<&PathBuf> = nodes
         .iter()
@@ -94,7 +94,7 @@ impl Scan {
     }
 
     /// Leaves out what cannot be loaded together with `who`.
-    pub(super) fn restrict(&mut self, who: &Kinship) {
+    pub(super) fn restrict(&mut self, who: Kinship) {
         let others = self.images.extract_if(.., |_, image| who.refuses(image).is_some());
         let reason = |image: &Image| who.refuses(image).unwrap_or_default().to_owned();
         self.skipped.extend(others.map(|(path, image)| (path, reason(&image))));
@@ -154,7 +154,7 @@ impl Kinship {
     }
 
     /// Why a file cannot be loaded into the same process.
-    pub(super) fn refuses(&self, image: &Image) -> Option<&'static str> {
+    pub(super) fn refuses(self, image: &Image) -> Option<&'static str> {
         if self.machine != image.machine {
             return Some("it is for another machine");
         }

@@ -493,6 +493,110 @@ fn links_what_has_its_name_in_its_header_alone() {
 }
 
 #[test]
+fn keeps_c_libraries_and_machines_apart() {
+    let bench = Bench::new();
+    bench.input("libc.so.6", &library("libc.so.6", &[]));
+    bench.input("libz.so.1", &library("libz.so.1", &["libc.so.6"]));
+    bench.input("ld-linux-x86-64.so.2", &library("ld-linux-x86-64.so.2", &[]));
+    bench.site("pkg/gnu.so", &module(&["libz.so.1", "libc.so.6"], None));
+    bench.site("other/libz.so.1", &library("libz.so.1", &["libc.musl-x86_64.so.1"]));
+    bench.site("other/musl.so", &module(&["libz.so.1", "libc.musl-x86_64.so.1"], None));
+    let mut inputs = bench.inputs();
+    inputs.interpreter = "/usr/lib/arch/ld-linux-x86-64.so.2".into();
+    // Sealing knows what is in the real one.
+    inputs.runtime = Runtime::Referenced;
+    let (tree, rules) = (bench.tree(), Rules::default());
+    let supply = Supply::of(&inputs);
+    let job = Job { tree: &tree, prefix: Path::new("/akb"), supply, rules: &rules, in_place: false };
+    let report = relink(&job, NonZeroUsize::MIN, &Silent).unwrap();
+    let skipped: Vec<(&str, &str)> =
+        report.skipped.iter().map(|(path, why)| (path.file_name().unwrap().to_str().unwrap(), why.as_str())).collect();
+    let other = "it is for another C library";
+    assert_eq!(skipped, [("libz.so.1", other), ("musl.so", other)]);
+    assert_eq!(bench.search(&format!("{SITE}/pkg/gnu.so")), run("/usr/lib/arch"));
+}
+
+#[test]
+fn prefers_the_dynamic_linkers_own_c_library() {
+    let bench = Bench::new();
+    bench.input("libm.so.6", &library("libm.so.6", &[]));
+    bench.site("pkg.libs/libm.so.6", &library("libm.so.6", &[]));
+    bench.site("pkg.libs/libown.so.1", &library("libown.so.1", &["libm.so.6"]));
+    bench.relink().unwrap();
+    assert_eq!(bench.search(&format!("{SITE}/pkg.libs/libown.so.1")), run("$ORIGIN/../../../../runtime/lib"));
+}
+
+#[test]
+fn edits_hard_links_once() {
+    for in_place in [false, true] {
+        let bench = Bench { in_place, ..Bench::new() };
+        bench.site("pkg/a.so", &module(&["libc.so.1"], None));
+        bench.site("deep/er/c.so", &module(&["libc.so.1"], None));
+        let at = |name: &str| bench.tree().join(SITE).join(name);
+        fs::hard_link(at("pkg/a.so"), at("pkg/b.so")).unwrap();
+        fs::hard_link(at("pkg/a.so"), at("deep/er/a.so")).unwrap();
+        bench.relink().unwrap();
+        let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(at(name)).unwrap());
+        assert_eq!(inode("pkg/a.so"), inode("pkg/b.so"));
+        // It lies elsewhere, and so needs another search path.
+        assert_ne!(inode("pkg/a.so"), inode("deep/er/a.so"));
+        assert_eq!(bench.search(&format!("{SITE}/pkg/b.so")), run("$ORIGIN/../../../../runtime/lib"));
+        assert_eq!(bench.search(&format!("{SITE}/deep/er/a.so")), run("$ORIGIN/../../../../../runtime/lib"));
+        assert_eq!(fs::read(at("deep/er/a.so")).unwrap(), fs::read(at("deep/er/c.so")).unwrap());
+        assert_eq!(bench.findings(), Vec::<String>::new());
+        let once = bench.contents();
+        assert_eq!(bench.relink().unwrap().changed, Vec::<PathBuf>::new());
+        assert_eq!(bench.contents(), once);
+    }
+}
+
+#[test]
+fn follows_the_rules_of_the_recipe() {
+    let mut bench = Bench::new();
+    bench.input("libcuda.so.1", &library("libcuda.so.1", &[]));
+    bench.input("libnice.so.1", &library("libnice.so.1", &[]));
+    bench.rules.ignore = vec!["libcuda.so.*".into()];
+    bench.rules.optional = vec!["a.so:libgone.so.1".into(), "libnice.so.*".into()];
+    bench.rules.runpath = BTreeMap::from([("a.so".into(), vec!["$ORIGIN/plugins".into()])]);
+    bench.site("a.so", &module(&["libcuda.so.1", "libgone.so.1", "libnice.so.1"], None));
+    bench.site("b.so", &module(&["libnice.so.1"], None));
+    let report = bench.relink().unwrap();
+    // A stub among the inputs is no driver.
+    assert_eq!(report.copied.keys().collect::<Vec<_>>(), ["ld.so.1", "libnice.so.1"]);
+    let ignored: Vec<&str> = report.ignored.iter().map(|missing| missing.soname.as_str()).collect();
+    assert_eq!(ignored, ["libcuda.so.1", "libgone.so.1"]);
+    assert_eq!(bench.search(&format!("{SITE}/a.so")), run("$ORIGIN/../../../runtime/lib:$ORIGIN/plugins"));
+    assert_eq!(bench.findings(), Vec::<String>::new());
+    bench.site("b.so", &module(&["libgone.so.1"], None));
+    assert!(bench.relink().unwrap_err().to_string().contains("b.so needs libgone.so.1"));
+}
+
+#[test]
+fn finds_libraries_of_the_tree_by_the_name_in_their_header() {
+    let bench = Bench::new();
+    bench.site("cuda/lib/libodd.so", &library("libodd.so.2", &[]));
+    bench.site("pkg/ext.so", &module(&["libodd.so.2"], None));
+    let report = bench.relink().unwrap();
+    let target = Path::new("../../lib/python3.14/site-packages/cuda/lib/libodd.so");
+    assert_eq!(report.links.get("libodd.so.2").map(PathBuf::as_path), Some(target));
+    assert!(bench.tree().join("runtime/lib/libodd.so.2").is_file());
+    assert_eq!(bench.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn reports_what_several_have_and_takes_the_nearest() {
+    let bench = Bench::new();
+    let two = |version: &str| Sample { defines: Some(version.into()), ..library("libx.so.1", &[]) };
+    bench.site("a/libx.so.1", &two("A"));
+    bench.site("pkg/inner/libx.so.1", &two("B"));
+    bench.site("pkg/ext.so", &module(&["libx.so.1"], None));
+    let report = bench.relink().unwrap();
+    assert_eq!(bench.search(&format!("{SITE}/pkg/ext.so")), run("$ORIGIN/inner"));
+    let note = report.notes.first().unwrap();
+    assert!(note.contains("needs libx.so.1, which is in") && note.contains("pkg/inner"), "{note}");
+}
+
+#[test]
 fn names_for_linkers_are_not_what_runs() {
     let (mut bench, arch) = referring();
     let usr = bench.folder.path().join("usr/lib");
