@@ -150,6 +150,29 @@ proptest! {
         }
     }
 
+    /// Whatever comes out was read again, or there is an error.
+    #[test]
+    fn damaged_files_are_edited_or_refused(
+        sample in files(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        headers in any::<bool>(),
+        edits in any_edits(),
+    ) {
+        let mut bytes = sample.make();
+        for (index, byte) in damage {
+            let index = index.index(if headers { bytes.len().min(500) } else { bytes.len() });
+            bytes[index] = byte;
+        }
+        if let Ok(Some(edited)) = edit(&bytes, &edits) {
+            Description::read(&edited).unwrap();
+            let _ = edit(&edited, &edits);
+        }
+        let _ = Tables::read(&bytes);
+        if let Ok(sections) = Sections::read(&bytes) {
+            let _ = (sections.check_dynamic(), sections.check_hash(), sections.unnamed());
+        }
+    }
+
     /// What is read in parts and patched is what would be read as a whole and written.
     #[test]
     fn patches_are_edits(sample in files(), first in any_edits(), second in any_edits()) {
