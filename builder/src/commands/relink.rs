@@ -106,12 +106,12 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
 /// Relinks, or says what would be done.
 fn relink(args: &Args, job: &Job<'_>, cx: &Context) -> Result<RelinkReport, Failure> {
     let (jobs, reporter) = (cx.settings.jobs, cx.reporter());
-    let done = match args.dry_run {
-        true => relink::plan(job, jobs, reporter).and_then(|report| match report.missing.is_empty() {
-            true => Ok(report),
-            false => Err(RelinkError::Missing { report: Box::new(report) }),
-        }),
-        false => relink::relink(job, jobs, reporter),
+    let done = if args.dry_run {
+        relink::plan(job, jobs, reporter).and_then(|report| {
+            if report.missing.is_empty() { Ok(report) } else { Err(RelinkError::Missing { report: Box::new(report) }) }
+        })
+    } else {
+        relink::relink(job, jobs, reporter)
     };
     let report = match &done {
         Ok(report) => Some(report),
