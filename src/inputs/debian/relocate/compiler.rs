@@ -51,9 +51,10 @@ fn is_compilers_folder(folder: &str) -> bool {
     ["lib", "libexec"].map(Some).contains(&parts.next()) && parts.next() == Some("gcc") && parts.count() == 2
 }
 
-/// The options that the compiler's driver is to be called with.
+/// The options that the compiler's driver is to be called with. The last keeps the names of headers out of debug
+/// information and of `__FILE__`: they would keep the development files alive.
 pub(super) fn options(roots: &Roots<'_>) -> String {
-    format!("--sysroot={0}/{SYSROOT} -specs={0}/{SPECS}", roots.dev)
+    format!("--sysroot={0}/{SYSROOT} -specs={0}/{SPECS} -ffile-prefix-map={0}={NOWHERE}/dev", roots.dev)
 }
 
 /// See "Spec Files" in GCC's manual. `+` adds to what is compiled in. The linker is told of no sysroot: it would look

@@ -59,9 +59,7 @@ pub(super) fn runtime(source: &Source, side: impl Fn(&str) -> Result<Side, Dropp
     let of = |name: &String| {
         let file = source.follow(name)?;
         let is_runtime = runtime.contains(&file);
-        // The names that linkers look for are no business of programs that run, except that Python tells the path
-        // of its own library to whoever asks.
-        let for_linkers = name.ends_with(".so") && is_link(name) && !base(name).starts_with("libpython");
+        let for_linkers = name.ends_with(".so") && is_link(name);
         let side = if is_runtime && !for_linkers { Side::Runtime } else { Side::Dev };
         Some((name.clone(), side))
     };

@@ -123,6 +123,7 @@ fn programs_run_from_the_runtime() {
     assert_eq!(image(&made, "dev/lib/libtool.so.1").1, "/store/out/lib:/store/dev/lib");
     assert!(!made.contains_key("out/lib/libtool.so.1"));
     assert_eq!(said(&made, "dev/lib/libz.so"), "/store/out/lib/libz.so.1");
+    assert_eq!(said(&made, "out/lib/libz.so"), "libz.so.1");
     assert_eq!(said(&made, "out/bin/python3"), "python3.14");
     assert_eq!(said(&made, "out/lib/x86_64-linux-gnu"), ".");
     // The dynamic linker itself is closed, but not edited.
@@ -213,7 +214,7 @@ fn a_compiler_is_told_where_it_is() {
     world.text("usr/bin/sh", "shell");
     let made = world.relocated();
     let script = "#!/store/dev/bin/sh\nexec /store/dev/unwrapped/x86_64-linux-gnu-gcc-16 \
-                  --sysroot=/store/dev/libexec/akb/sysroot -specs=/store/dev/libexec/akb/specs \"$@\"\n";
+                  --sysroot=/store/dev/libexec/akb/sysroot -specs=/store/dev/libexec/akb/specs -ffile-prefix-map=/store/dev=/akb/dev \"$@\"\n";
     assert_eq!(said(&made, "dev/bin/x86_64-linux-gnu-gcc-16"), script);
     assert_eq!(said(&made, "dev/bin/cc"), "x86_64-linux-gnu-gcc-16");
     assert_eq!(said(&made, "dev/libexec/gcc/x86_64-linux-gnu/16/as"), "../../../../bin/as");

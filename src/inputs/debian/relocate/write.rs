@@ -57,7 +57,12 @@ pub(super) fn plan(
     for (name, spot) in &layout.spots {
         match &layout.source.nodes[name] {
             Kind::Link { target } => match link(layout, roots, name, spot, target) {
-                Some(text) => drop(work.items.insert(spot.clone(), Item::Link(text))),
+                Some(text) => {
+                    if let Some((spot, text)) = twin(layout, name, spot) {
+                        work.items.insert(spot, Item::Link(text));
+                    }
+                    work.items.insert(spot.clone(), Item::Link(text));
+                }
                 None => work.dangling.push(name.clone()),
             },
             Kind::File { executable, .. } => {
@@ -111,6 +116,16 @@ fn link(layout: &Layout<'_>, roots: &Roots<'_>, name: &str, spot: &Spot, target:
         (Side::Dev, _) => Some(roots.path(&target)),
         (Side::Runtime, _) => None,
     }
+}
+
+/// Names for linkers, which have no version, are in the runtime too: some programs open libraries by them, and must
+/// not find the development files.
+fn twin(layout: &Layout<'_>, name: &str, spot: &Spot) -> Option<(Spot, String)> {
+    let is_for_linkers = spot.side == Side::Dev && parent(&spot.dest) == "lib" && spot.dest.ends_with(".so");
+    let file = layout.spots.get(&layout.source.follow(name)?)?;
+    let is_library = file.side == Side::Runtime && parent(&file.dest) == "lib";
+    let twin = Spot { side: Side::Runtime, dest: spot.dest.clone() };
+    (is_for_linkers && is_library).then(|| (twin, base(&file.dest).to_owned()))
 }
 
 /// The way from the folder `from` to `to`, both below one prefix.
