@@ -73,6 +73,7 @@ fn the_text_is_this_and_reads_back() {
     version = 1
     source = "sha256:41cf6794ba4200b839c53531555f0f3998df4cbb01a4d5cb0b94e3ca5e23947d"
     fetch-hash = "sha256-59N5nswJ9cvERqoKebsfudASY5X6GaWQO3Ql9C5ekuc="
+    inputs-hash = "sha256-MjgVI+Yxl8kptn95OoCYvtCuOm+pAmNP28xvpFZ/M0Y="
 
     [target]
     python = "3.14"
