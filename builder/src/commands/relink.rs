@@ -157,7 +157,9 @@ fn check(
     let has_own = own.iter().any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld")));
     let linker = match supply.interpreters {
         [path] => Linker::At(path),
-        [_, ..] => return Err(Failure::usage("the folders hold several dynamic linkers", "name one: --interpreter FILE")),
+        [_, ..] => {
+            return Err(Failure::usage("the folders hold several dynamic linkers", "name one: --interpreter FILE"));
+        }
         [] if has_own => Linker::Own,
         [] => Linker::Any,
     };
