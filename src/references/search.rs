@@ -469,7 +469,7 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             for (size, between, bits, is_wide) in parts {
-                let run: Vec<u8> = (0..size).map(|at| b"01"[usize::from(bits.rotate_left(at as u32 * 7) & 1 == 1)]).collect();
+                let run: Vec<u8> = (0..size).map(|at| b"01"[usize::from(bits.rotate_left(u32::try_from(at % 64).unwrap() * 7) & 1 == 1)]).collect();
                 bytes.extend(if is_wide { widened(&run) } else { run });
                 bytes.extend(between.as_bytes());
             }

@@ -608,7 +608,7 @@ fn names_for_linkers_are_not_what_runs() {
     bench.relink_in_place().unwrap();
     let link = fs::read_link(bench.tree().join("runtime/lib/libk.so")).unwrap();
     assert_eq!(link, arch.join("libk.so.12"));
-    assert_eq!(bench.check(Some(&arch.join("ld.so.1")), &[arch.clone()]).findings, []);
+    assert_eq!(bench.check(Some(&arch.join("ld.so.1")), std::slice::from_ref(&arch)).findings, []);
     let found = bench.search(&format!("{SITE}/pkg/ext.so")).unwrap().1;
     assert!(found.contains("runtime/lib") && !found.contains("first"), "{found}");
 }

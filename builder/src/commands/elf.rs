@@ -41,6 +41,7 @@ struct PrintArgs {
 
 /// Change files
 #[derive(clap::Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 struct SetArgs {
     /// ELF files; they are edited several at once
     #[arg(required = true, value_name = "FILE")]
@@ -134,9 +135,14 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         Action::Set(args) => set(args, cx),
         Action::Undo(args) => {
             let all = elf::each_file(&args.files, cx.settings.jobs, elf::undo_file);
-            finish(&args.files, all, cx, |path, undone| {
-                undone.then(|| format!("{}: undone\n", path.display())).unwrap_or_default()
-            })
+            finish(
+                &args.files,
+                all,
+                cx,
+                |path, undone| {
+                    if undone { format!("{}: undone\n", path.display()) } else { String::new() }
+                },
+            )
         }
     }
 }
@@ -165,7 +171,7 @@ fn set(args: &SetArgs, cx: &Context) -> Result<(), Failure> {
     let edits = args.edits()?;
     if args.in_place {
         let all = elf::each_file(&args.files, cx.settings.jobs, |path| elf::edit_in_place(path, &edits));
-        let shown = |path: &Path, changed: bool| changed.then(|| format!("{}\n", path.display())).unwrap_or_default();
+        let shown = |path: &Path, changed: bool| if changed { format!("{}\n", path.display()) } else { String::new() };
         return finish(&args.files, all, cx, shown);
     }
     let all = elf::each_file(&args.files, cx.settings.jobs, |path| args.set_one(path, &edits));

@@ -205,10 +205,10 @@ fn contents(layout: &Layout<'_>, roots: &Roots<'_>, spot: &Spot, name: &str) -> 
             Err(error) => error.into_bytes(),
         },
     };
-    if spot.side == Side::Runtime {
-        if let Some(offset) = memchr::memmem::find(&bytes, roots.dev.as_bytes()) {
-            return Err(RelocateError::NamesDev { path: spot.dest.clone(), offset });
-        }
+    if spot.side == Side::Runtime
+        && let Some(offset) = memchr::memmem::find(&bytes, roots.dev.as_bytes())
+    {
+        return Err(RelocateError::NamesDev { path: spot.dest.clone(), offset });
     }
     Ok(bytes)
 }
