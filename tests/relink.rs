@@ -76,9 +76,10 @@ impl Bench {
     fn load(&self, path: &str) -> Result<i32, String> {
         let output =
             Command::new(self.path("load")).arg(self.path(path)).env_clear().env("LD_BIND_NOW", "1").output().unwrap();
-        match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 

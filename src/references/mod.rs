@@ -5,8 +5,8 @@
 //! of a text, the section of an ELF file, an entry of its RUNPATH, bytecode, a member of an archive), since that
 //! decides what can be done about it.
 //!
-//! [`replace`] overwrites what was found with as many bytes, as `remove-references-to` does, keeps hashes of bytecode
-//! and RECORD true, and refuses what cannot be overwritten. Afterwards [`scan`] finds nothing.
+//! [`replace`](fn@replace) overwrites what was found with as many bytes, as `remove-references-to` does, keeps hashes of bytecode
+//! and RECORD true, and refuses what cannot be overwritten. Afterwards [`scan`](fn@scan) finds nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -63,7 +63,7 @@ pub struct Replaced {
     pub unread: Vec<Unread>,
 }
 
-/// Overwrites all needles in `tree` that the policy does not allow, so that a later [`scan`] finds only those that it
+/// Overwrites all needles in `tree` that the policy does not allow, so that a later [`scan`](fn@scan) finds only those that it
 /// allows. Files keep size, mode and time.
 ///
 /// Everything is looked up first, and nothing is changed where one reference has to be refused: archives cannot be
