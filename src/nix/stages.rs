@@ -136,8 +136,8 @@ fn lines(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
-impl Explain for NixError {
-    fn hint(&self) -> Option<String> {
+impl NixError {
+    fn next_step(&self) -> Option<String> {
         match self {
             Self::Pipeline(PipelineError::NotLocked { .. }) => Some(
                 "run `akb lock` in the project's folder and keep akb.lock beside uv.lock; a flake sees it after `git add`, \
@@ -175,6 +175,15 @@ impl Explain for NixError {
             Self::Findings(_) => Some("`verify = false` in the derivation keeps the result all the same".into()),
             Self::Io { .. } => None,
         }
+    }
+}
+
+impl Explain for NixError {
+    fn hint(&self) -> Option<String> {
+        let hint = self.next_step()?;
+        // A derivation sees no variable and no file of the machine that it does not name.
+        let certificates = hint.contains("SSL_CERT_FILE");
+        Some(if certificates { hint + "\nin a derivation: caBundle = ./roots.pem;" } else { hint })
     }
 
     fn output(&self) -> Option<&str> {
