@@ -133,7 +133,7 @@ fn inside(root: &Path, script: &str) -> String {
     }
     let enter = "mount --rbind /proc \"$0/proc\" && mount --bind /dev/null \"$0/dev/null\" && \
                  mount --bind /dev/urandom \"$0/dev/urandom\" && \
-                 exec chroot \"$0\" /p/dev/bin/env -i PATH=/p/out/bin:/p/dev/bin /p/dev/bin/sh -c \"$1\"";
+                 PATH=\"$PATH:/usr/sbin:/sbin\" exec chroot \"$0\" /p/dev/bin/env -i PATH=/p/out/bin:/p/dev/bin /p/dev/bin/sh -c \"$1\"";
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", enter])
         .arg(root)
