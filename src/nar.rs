@@ -4,11 +4,13 @@
 //! Its hash is therefore the identity of a tree.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use crate::digest::{Hasher, Sha256};
+use crate::tree::{Kind, Node};
 
 /// Writes a NAR from nodes that come in the order of [`Path`]'s `Ord` (folders before what they hold,
 /// siblings by their bytes). The first node is the root, with an empty path.
@@ -136,6 +138,27 @@ pub fn hasher() -> io::Result<Encoder<Hasher<io::Sink>>> {
 pub fn finish(encoder: Encoder<Hasher<io::Sink>>) -> io::Result<(Sha256, u64)> {
     let (_, digest, size) = encoder.finish()?.finish();
     Ok((digest, size))
+}
+
+/// The NAR hash of the folder `root`, as far as it is made of `nodes`, in any order.
+///
+/// # Errors
+/// A file that cannot be read, or two nodes of one name.
+pub fn hash(root: &Path, mut nodes: Vec<Node>) -> io::Result<Sha256> {
+    // A NAR lists folders depth first: `a/b` before `a-b`.
+    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut encoder = hasher()?;
+    encoder.folder(Path::new(""))?;
+    for node in &nodes {
+        match &node.kind {
+            Kind::Dir => encoder.folder(&node.path)?,
+            Kind::Link { target } => encoder.link(&node.path, target)?,
+            Kind::File { size, executable } => {
+                encoder.file(&node.path, *executable, *size, File::open(root.join(&node.path))?)?;
+            }
+        }
+    }
+    finish(encoder).map(|(hash, _)| hash)
 }
 
 #[cfg(test)]

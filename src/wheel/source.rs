@@ -38,23 +38,7 @@ pub const NOT_SOURCES: [&str; 10] = [
 
 /// The NAR hash of a folder without [`NOT_SOURCES`]: [`super::Job::identity`] of a source tree that no archive holds.
 pub fn identity(folder: &Path) -> Result<Sha256, WheelError> {
-    let mut nodes = sources(folder, &NOT_SOURCES)?;
-    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let hash = || {
-        let mut encoder = nar::hasher()?;
-        encoder.folder(Path::new(""))?;
-        for node in &nodes {
-            match &node.kind {
-                Kind::Dir => encoder.folder(&node.path)?,
-                Kind::Link { target } => encoder.link(&node.path, target)?,
-                Kind::File { size, executable } => {
-                    encoder.file(&node.path, *executable, *size, fs::File::open(folder.join(&node.path))?)?;
-                }
-            }
-        }
-        nar::finish(encoder)
-    };
-    Ok(hash().at("read", folder)?.0)
+    nar::hash(folder, sources(folder, &NOT_SOURCES)?).at("read", folder)
 }
 
 fn sources(folder: &Path, without: &[&str]) -> Result<Vec<Node>, WheelError> {

@@ -10,8 +10,7 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Inputs, Runtime, debian};
@@ -19,7 +18,7 @@ use crate::digest::Sha256;
 use crate::nar;
 use crate::report::Reporter;
 use crate::request::{Arch, Libc, Platform, PythonVersion, Target};
-use crate::tree::{self, Kind};
+use crate::tree;
 
 mod error;
 mod probe;
@@ -53,23 +52,8 @@ impl Prefix {
     /// Where it cannot be read, or has files that no archive can hold.
     pub fn hashed(path: impl AsRef<Path>) -> Result<Self, PrefixError> {
         let path = view::real(path.as_ref())?;
-        let mut nodes = tree::walk(&path)?;
-        nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let hash = || -> io::Result<Sha256> {
-            let mut encoder = nar::hasher()?;
-            encoder.folder(Path::new(""))?;
-            for node in &nodes {
-                match &node.kind {
-                    Kind::Dir => encoder.folder(&node.path)?,
-                    Kind::Link { target } => encoder.link(&node.path, target)?,
-                    Kind::File { size, executable } => {
-                        encoder.file(&node.path, *executable, *size, File::open(path.join(&node.path))?)?;
-                    }
-                }
-            }
-            nar::finish(encoder).map(|(hash, _)| hash)
-        };
-        let content = hash().map_err(|source| PrefixError::Read { path: path.clone(), source })?;
+        let hash = nar::hash(&path, tree::walk(&path)?);
+        let content = hash.map_err(|source| PrefixError::Read { path: path.clone(), source })?;
         Ok(Self { path, content: Some(content) })
     }
 }
