@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) extra: Vec<ProgramHeader>,
     /// The page size that was asked for.
     pub(super) page_size: Option<u64>,
+    /// Size of the largest dynamic symbol.
+    pub(super) largest_symbol: u64,
     /// Whether the places that moved parts leave behind are cleared.
     pub(super) clear_old: bool,
     /// What moved and was cleared where it was.
@@ -104,6 +106,7 @@ impl File {
             note_section: None,
             extra: Vec::new(),
             page_size: layout.page_size,
+            largest_symbol: elf.dynsyms.iter().map(|symbol| symbol.st_size).max().unwrap_or(0),
             clear_old: layout.clear_old,
             moves: Vec::new(),
             tables_changed: false,

@@ -45,6 +45,8 @@ impl Place {
 
 /// The largest alignment that a segment may ask for.
 const ALIGNMENT_LIMIT: u64 = 1 << 30;
+/// Images larger than this need their address space themselves.
+const SPARSE_LIMIT: u64 = 1 << 30;
 /// The most that a relocated table of program headers may cost in zeros (see [`File::start`]).
 const PADDING_LIMIT: u64 = 16 << 20;
 
@@ -125,8 +127,10 @@ impl File {
             return Err(ElfError::Unsupported("its segments ask for an implausible alignment"));
         }
         let image_end = loads().filter_map(|load| load.p_vaddr.checked_add(load.p_memsz)).max();
-        let image_end = round_up(image_end.ok_or(ElfError::Unsupported("it has no segment to load"))?, page)?;
-        let place = Place { start: end, address: image_end + end % page };
+        let image_end = image_end.ok_or(ElfError::Unsupported("it has no segment to load"))?;
+        let apart = round_up(image_end + self.distance(image_end), page)?;
+        let image_end = round_up(image_end, page)?;
+        let place = Place { start: end, address: apart + end % page };
         if !relocate || !self.segments.iter().any(|segment| segment.p_type == PT_INTERP) {
             return Ok(place);
         }
@@ -139,6 +143,14 @@ impl File {
             return Ok(place);
         }
         Ok(Place { start, address: start + distance })
+    }
+
+    /// Addresses to leave free behind the image. eu-elflint takes as many bytes for relocated as the symbol has that
+    /// is referred to, and calls a read-only segment within their reach one that is written to.
+    fn distance(&self, image_end: u64) -> u64 {
+        let first = self.segments.iter().filter(|segment| segment.p_type == PT_LOAD).map(|load| load.p_vaddr).min();
+        let size = image_end - first.unwrap_or(image_end);
+        if size <= SPARSE_LIMIT && self.largest_symbol <= size { self.largest_symbol + 1 } else { 0 }
     }
 
     /// Writes one item at or behind `offset` and tells the tables; gives the offset behind it.

@@ -238,3 +238,33 @@ fn names_what_is_wrong_with_section_headers() {
         assert_eq!(Sections::read(&unnamed).unwrap().unnamed(), [1]);
     }
 }
+
+/// Distance of the new segment from the image, where the file has a symbol of this size.
+fn distance(wide: bool, little: bool, symbol_size: u64) -> u64 {
+    let mut bytes = Sample { wide, little, spare: 0, bss: 0x40_0000, ..Sample::default() }.make();
+    let elf = Elf::parse(&bytes).unwrap();
+    let symbols = usize::try_from(section(&elf, ".dynsym").sh_offset).unwrap();
+    let endian = if little { Endian::Little } else { Endian::Big };
+    if wide {
+        bytes.pwrite_with(symbol_size, symbols + 24 + 16, endian).unwrap();
+    } else {
+        bytes.pwrite_with(u32::try_from(symbol_size).unwrap(), symbols + 16 + 8, endian).unwrap();
+    }
+    let edited = edit(&bytes, &runpath("/a/long/folder")).unwrap().unwrap();
+    assert_eq!(pristine(&edited).unwrap(), bytes);
+    let elf = Elf::parse(&edited).unwrap();
+    let loads: Vec<_> = elf.program_headers.iter().filter(|segment| segment.p_type == PT_LOAD).collect();
+    let [.., last, new] = loads.as_slice() else { panic!("two segments") };
+    new.p_vaddr - (last.p_vaddr + last.p_memsz)
+}
+
+#[test]
+fn stays_out_of_the_reach_of_symbols() {
+    for (wide, little) in shapes() {
+        assert!(distance(wide, little, 0) < 0x2000);
+        let far = distance(wide, little, 0x30_0000);
+        assert!((0x30_0001..0x30_2000).contains(&far), "{far:#x}");
+        // A symbol that is larger than the image is no symbol of it.
+        assert!(distance(wide, little, 0x7fff_ffff) < 0x2000);
+    }
+}
