@@ -24,6 +24,7 @@ mod search;
 mod table;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use error::ReferencesError;
 pub use needles::{Class, Literal, Needles, Pattern, SHORTEST, Words};

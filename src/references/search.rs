@@ -1,8 +1,7 @@
 //! Finds needles in bytes.
 //!
-//! Strings are found by their first bytes with vector instructions (`memchr`, `aho-corasick`). Words of a known length
-//! and alphabet are found by runs of the alphabet, of which there are few as long as a word. Both look for UTF-16 too,
-//! which for these needles is every second byte zero.
+//! Strings are found by their first bytes with vector instructions (`memchr`, `aho-corasick`), words by what samples of
+//! the bytes say. Both look for UTF-16 too, which for these needles is every second byte zero.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +9,8 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::memmem::Finder;
 
-use super::needles::{Class, Needles, Words};
+use super::needles::{Needles, Words};
+use super::words::WordFinder;
 
 /// A needle among [`Needles`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ pub(super) struct Matcher<'a> {
     anchors: Anchors,
     /// What may begin with each anchor.
     groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>>,
-    filters: Vec<Filter>,
+    words: Vec<WordFinder<'a>>,
     longest: usize,
     shortest: usize,
 }
@@ -86,7 +86,7 @@ impl<'a> Matcher<'a> {
             needles,
             anchors,
             groups,
-            filters: needles.words.iter().map(Filter::new).collect(),
+            words: needles.words.iter().map(WordFinder::new).collect(),
             longest: 2 * lengths.max().unwrap_or(0),
             shortest: least.min().unwrap_or(usize::MAX),
         })
@@ -124,15 +124,10 @@ impl<'a> Matcher<'a> {
                 }
             }
         }
-        for (list, (words, filter)) in self.needles.words.iter().zip(&self.filters).enumerate() {
-            if !words.list().is_empty() {
-                let mut hit = |start: usize, index: usize, wide: bool| {
-                    let size = if wide { 2 * words.length() - 1 } else { words.length() };
-                    hits.push(Hit { start, end: start + size, which: Which::Word(list, index), wide });
-                };
-                find_words(bytes, words, filter, |at, index| hit(at, index, false));
-                find_wide_words(bytes, words, filter, |at, index| hit(at, index, true));
-            }
+        for (list, finder) in self.words.iter().enumerate() {
+            finder.find(bytes, |start, end, index, wide| {
+                hits.push(Hit { start, end, which: Which::Word(list, index), wide })
+            });
         }
         // The longer of two that begin at the same byte comes first.
         hits.sort_unstable_by(|a, b| (a.start, b.end, a.which).cmp(&(b.start, a.end, b.which)));
@@ -228,150 +223,17 @@ impl View<'_> {
 }
 
 /// The bytes with a zero between any two.
-fn widened(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn widened(bytes: &[u8]) -> Vec<u8> {
     let mut wide: Vec<u8> = bytes.iter().flat_map(|&byte| [byte, 0]).collect();
     wide.pop();
     wide
-}
-
-/// Says of most bytes that they are no word of a list.
-struct Filter {
-    starts: Vec<bool>,
-    ranges: Ranges,
-}
-
-impl Filter {
-    fn new(words: &Words) -> Self {
-        let mut starts = vec![false; 1 << 16];
-        for (word, _) in words.list() {
-            starts[Self::key(word)] = true;
-        }
-        Self { starts, ranges: Ranges::around(words.alphabet()) }
-    }
-
-    /// Letters and digits differ in their lower five bits and one more.
-    fn key(word: &[u8]) -> usize {
-        (usize::from(word[0]) << 10 ^ usize::from(word[1]) << 5 ^ usize::from(word[2])) & 0xffff
-    }
-
-    /// Which word of the list it is.
-    #[inline]
-    fn find(&self, words: &Words, word: &[u8]) -> Option<usize> {
-        if !self.starts[Self::key(word)] {
-            return None;
-        }
-        words.list().binary_search_by(|(known, _)| known.as_slice().cmp(word)).ok()
-    }
-}
-
-/// Two ranges of bytes that together hold an alphabet, and little else.
-#[derive(Clone, Copy)]
-struct Ranges {
-    low: (u8, u8),
-    high: (u8, u8),
-}
-
-impl Ranges {
-    /// Split where the alphabet has its widest gap.
-    fn around(alphabet: &Class) -> Self {
-        let members: Vec<u8> = (0..=u8::MAX).filter(|&byte| alphabet.has(byte)).collect();
-        let widest = (1..members.len()).max_by_key(|&at| members[at] - members[at - 1]).unwrap_or(0);
-        let span = |part: &[u8]| match (part.first(), part.last()) {
-            (Some(&first), Some(&last)) => (first, last - first),
-            _ => (0, 0),
-        };
-        let (low, high) = members.split_at(widest);
-        let high = span(high);
-        Self { low: if low.is_empty() { high } else { span(low) }, high }
-    }
-
-    #[inline]
-    fn may_hold(self, block: &[u8; BLOCK]) -> bool {
-        let mut all = true;
-        for &byte in block {
-            let low = byte.wrapping_sub(self.low.0) <= self.low.1;
-            let high = byte.wrapping_sub(self.high.0) <= self.high.1;
-            all &= low | high;
-        }
-        all
-    }
-}
-
-/// Bytes of which all must be in the alphabet where a word of twice the length is.
-const BLOCK: usize = 16;
-
-/// Finds words: every run of the alphabet that is long enough has a block that is all in it. Blocks are compared with
-/// two ranges of bytes first, which the compiler makes vector instructions of.
-fn find_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
-    let (length, alphabet) = (words.length(), words.alphabet());
-    let mut done = 0;
-    let mut run = |at: usize, size: usize| {
-        if at < done || !bytes[at..at + size].iter().all(|&byte| alphabet.has(byte)) {
-            return;
-        }
-        let before = bytes[done..at].iter().rev().take_while(|&&byte| alphabet.has(byte)).count();
-        let after = bytes[at..].iter().take_while(|&&byte| alphabet.has(byte)).count();
-        done = at + after;
-        for (index, word) in bytes[at - before..done].windows(length).enumerate() {
-            if let Some(which) = filter.find(words, word) {
-                found(at - before + index, which);
-            }
-        }
-    };
-    if length < 2 * BLOCK {
-        return (0..bytes.len()).step_by(length).for_each(|at| run(at, 1));
-    }
-    for (index, block) in bytes.as_chunks::<BLOCK>().0.iter().enumerate() {
-        if filter.ranges.may_hold(block) {
-            run(index * BLOCK, BLOCK);
-        }
-    }
-}
-
-/// Finds words in UTF-16. Of any two bytes inside of one, one is zero and the other in the alphabet; looking at two
-/// bytes out of each word's length meets every word.
-fn find_wide_words(bytes: &[u8], words: &Words, filter: &Filter, mut found: impl FnMut(usize, usize)) {
-    let (length, alphabet) = (words.length(), words.alphabet());
-    let step = 2 * length - 2;
-    let mut done = 0;
-    let mut at = 0;
-    let mut word = vec![0; length];
-    while at + 1 < bytes.len() {
-        let first = match (bytes[at], bytes[at + 1]) {
-            (byte, 0) if alphabet.has(byte) => at,
-            (0, byte) if alphabet.has(byte) => at + 1,
-            _ => {
-                at += step;
-                continue;
-            }
-        };
-        // The run of characters around it, a zero between any two.
-        let is_next =
-            |place: usize| bytes.get(place - 1) == Some(&0) && bytes.get(place).is_some_and(|&byte| alphabet.has(byte));
-        let mut start = first;
-        while start >= done + 2 && bytes[start - 1] == 0 && alphabet.has(bytes[start - 2]) {
-            start -= 2;
-        }
-        let mut end = first;
-        while is_next(end + 2) {
-            end += 2;
-        }
-        for place in (start..=end).step_by(2).take_while(|place| place + 2 * (length - 1) <= end) {
-            word.iter_mut().zip(bytes[place..].iter().step_by(2)).for_each(|(to, from)| *to = *from);
-            if let Some(which) = filter.find(words, &word) {
-                found(place, which);
-            }
-        }
-        done = end.saturating_sub(1);
-        at = (at + step).max(end.saturating_sub(1));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Pattern;
+    use super::super::needles::{Class, Pattern};
     use super::*;
 
     const HEX: &[u8] = b"0123456789abcdef";
@@ -437,67 +299,6 @@ mod tests {
     }
 
     proptest! {
-        /// Against the definition: every window is compared with every word.
-        #[test]
-        fn skipping_finds_what_looking_everywhere_finds(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'0'), Just(b'1'), Just(0), Just(b'x')], 0..200),
-        ) {
-            let list = ["0101", "1111", "0000", "0110"].map(|word| (word.as_bytes().to_vec(), word.to_owned()));
-            let needles = Needles::default().words(Words::new(Class::of(b"01"), 4, list.clone()));
-            let mut expected = Vec::new();
-            for at in 0..bytes.len() {
-                for (word, shown) in &list {
-                    if bytes[at..].starts_with(word) {
-                        expected.push((at, shown.clone(), false));
-                    }
-                    if bytes[at..].starts_with(&widened(word)) {
-                        expected.push((at, shown.clone(), true));
-                    }
-                }
-            }
-            let mut result = found(&needles, &bytes);
-            result.sort();
-            expected.sort();
-            prop_assert_eq!(result, expected);
-        }
-
-        /// The same for words that are long enough for vector instructions: some that are there, one that is not.
-        #[test]
-        fn long_words_are_found_wherever_they_are(
-            parts in proptest::collection::vec((0_usize..80, "[x\\x00]{1,3}", any::<u64>(), any::<bool>()), 1..6),
-            picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..4),
-        ) {
-            let mut bytes = Vec::new();
-            for (size, between, bits, is_wide) in parts {
-                let run: Vec<u8> = (0..size).map(|at| b"01"[usize::from(bits.rotate_left(u32::try_from(at % 64).unwrap() * 7) & 1 == 1)]).collect();
-                bytes.extend(if is_wide { widened(&run) } else { run });
-                bytes.extend(between.as_bytes());
-            }
-            let windows: Vec<Vec<u8>> = (0..bytes.len())
-                .flat_map(|at| [(at, 1), (at, 2)])
-                .map(|(at, stride)| bytes[at..].iter().copied().step_by(stride).take(32).collect())
-                .collect();
-            let mut list: Vec<(Vec<u8>, String)> = picks.iter().map(|pick| (pick.get(&windows).clone(), "w".to_owned())).collect();
-            list.retain(|(word, _)| word.len() == 32 && word.iter().all(|byte| b"01".contains(byte)));
-            let needles = Needles::default().words(Words::new(Class::of(b"01"), 32, list.clone()));
-            list.sort();
-            list.dedup();
-            let mut expected = Vec::new();
-            for at in 0..bytes.len() {
-                for (word, shown) in &list {
-                    for (all, is_wide) in [(word.clone(), false), (widened(word), true)] {
-                        if bytes[at..].starts_with(&all) {
-                            expected.push((at, shown.clone(), is_wide));
-                        }
-                    }
-                }
-            }
-            let mut result = found(&needles, &bytes);
-            result.sort();
-            expected.sort();
-            prop_assert_eq!(result, expected);
-        }
-
         #[test]
         fn strings_are_found_as_windows_are(
             bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0)], 0..120),

@@ -259,7 +259,11 @@ class Gates:
         plain = facts(control, suspects) if suspects else {}
         for file, record in records.items():
             different = file in plain and plain[file] != found[file]
-            record.setdefault("stripped", {})[name] = [found[file], plain[file]] if different else ""
+            # What stripping breaks untouched as well, it may break in two ways.
+            as_before = [False, self.kind(control, record.get("control") or ""), starts.get(file)]
+            broken_anyway = different and "control" in record and plain[file] != as_before
+            record.setdefault("stripped", {})[name] = [found[file], plain[file]] if different and not broken_anyway else ""
+            record.setdefault("fragile", {})[name] = file in plain and "control" in record and plain[file] != as_before
         shutil.rmtree(self.folder / "stripped")
 
     def stripped(self, command, tree, root, records):
@@ -291,7 +295,7 @@ def table(records):
         return (name, sum(1 for record in checked if test(record)), len(checked), aim)
 
     for record in records:
-        record |= {f"stripped {name}": reason for name, reason in record.get("stripped", {}).items()}
+        record |= {f"{key} {name}": reason for key in ("stripped", "fragile") for name, reason in record.get(key, {}).items()}
     grown = sorted(record["grown"] for record in records if "grown" in record)
     return [
         row("refused", "file", lambda record: "refused" in record),
@@ -299,6 +303,7 @@ def table(records):
         row("loads newly broken", "broken", lambda record: record["broken"]),
         row("programs that start otherwise", "starts", lambda record: "start" in record),
         *(row(f"broken by a later {name}", f"stripped {name}", lambda record, name=name: record[f"stripped {name}"]) for name in STRIPS),
+        *(row(f"untouched, broken by {name}", f"fragile {name}", lambda record, name=name: record[f"fragile {name}"], None) for name in STRIPS),
         row("new readelf warnings", "readelf", lambda record: record["readelf"]),
         row("new eu-elflint messages", "elflint", lambda record: record["elflint"]),
         row("grow by further edits", "further", lambda record: record["further"]),
