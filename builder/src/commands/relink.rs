@@ -198,14 +198,32 @@ fn inputs(args: &Args, python: PythonVersion, cx: &Context) -> Result<Inputs, Fa
     Ok(debian::realise(&found.pins, &wanted, &tools.archive, cx.settings.jobs.get())?)
 }
 
-/// One line a copy, a dropped entry and what may be missing, then the numbers.
+/// What was dropped from search paths, and from whose.
+fn dropped(report: &RelinkReport) -> BTreeMap<String, Vec<&Path>> {
+    let mut dropped: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
+    for (path, entries) in report.dropped() {
+        dropped.entry(entries.join(":")).or_default().push(path);
+    }
+    dropped
+}
+
+/// The first of some files, and how many more there are.
+fn some(files: &[&Path]) -> String {
+    match files {
+        [] => String::new(),
+        [file] => file.display().to_string(),
+        [file, others @ ..] => format!("{} and {} more", file.display(), others.len()),
+    }
+}
+
+/// A line for each copy, what was dropped and what may be missing, then the numbers.
 fn summary(report: &RelinkReport, args: &Args) -> String {
     let mut text = String::new();
     for (name, from) in &report.copied {
         let _ = writeln!(text, "{name}\t{}", from.display());
     }
-    for (path, dropped) in report.dropped() {
-        let _ = writeln!(text, "{}: dropped {}, which answers no need", path.display(), dropped.join(":"));
+    for (dropped, files) in dropped(report) {
+        let _ = writeln!(text, "{}: dropped {dropped}, which answers no need", some(&files));
     }
     for missing in &report.ignored {
         let _ = writeln!(text, "{missing} (ignored)");
@@ -220,4 +238,22 @@ fn pair(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(files, value)| !files.is_empty() && !value.is_empty());
     let (files, value) = parts.ok_or("expected FILES=VALUE, such as python-kadmin-rs=libkadm5clnt_mit.so")?;
     Ok((files.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use akb::relink::Linked;
+
+    use super::*;
+
+    #[test]
+    fn tells_once_what_was_dropped_from_many() {
+        let linked = |text: &str| Linked { dropped: vec![text.to_owned()], ..Linked::default() };
+        let linked = [("a.so", "/build"), ("b.so", "/build"), ("c.so", "/opt"), ("d.so", "/build")]
+            .map(|(path, text)| (PathBuf::from(path), linked(text)));
+        let report = RelinkReport { linked: linked.into(), ..RelinkReport::default() };
+        let lines: Vec<String> =
+            dropped(&report).iter().map(|(text, files)| format!("{} {text}", some(files))).collect();
+        assert_eq!(lines, ["a.so and 2 more /build", "c.so /opt"]);
+    }
 }
