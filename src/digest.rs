@@ -1,7 +1,7 @@
 //! SHA-256 digests and the two ways in which they are written.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -25,9 +25,9 @@ impl Sha256 {
     }
 
     /// Digest of all that `reader` gives, and how many bytes that was.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+    pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hasher = Hasher::new(io::sink());
-        io::copy(&mut reader, &mut hasher)?;
+        io::copy(&mut BufReader::with_capacity(128 << 10, reader), &mut hasher)?;
         let (_, digest, size) = hasher.finish();
         Ok((digest, size))
     }
