@@ -76,9 +76,12 @@ fn compare(bytes: &[u8], edits: &Edits, whole: Option<&Option<Vec<u8>>>) {
     }
 }
 
-/// What was given out is right: goblin reads it, the same edit changes nothing, undo is exact.
+/// What was given out is right: goblin reads it as well as before, the same edit changes nothing, undo is exact.
 fn examine(before: &[u8], edited: &[u8], edits: &Edits) {
-    goblin::elf::Elf::parse(edited).expect("what was written parses");
+    // A broken hash table is no reason to refuse a file; it stays as it is.
+    if goblin::elf::Elf::parse(before).is_ok() {
+        goblin::elf::Elf::parse(edited).expect("what was written parses");
+    }
     assert_eq!(elf::edit(edited, edits), Ok(None), "the same edit changes nothing");
     assert_eq!(elf::pristine(edited), elf::pristine(before), "undo is exact");
     let (Ok(Some(mut old)), Ok(Some(mut new))) = (Image::read(before), Image::read(edited)) else { return };

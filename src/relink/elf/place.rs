@@ -83,10 +83,10 @@ impl File {
         if !self.ctx.is_big() && place.address(offset) > u64::from(u32::MAX) {
             return Err(ElfError::Unsupported("its addresses reach the end of memory"));
         }
-        self.bytes.resize(super::file::to_usize(offset)?, 0);
+        self.bytes.resize(super::file::to_usize(offset)?.max(self.bytes.len()), 0);
         if let Some(last) = grows {
             let segment = &mut self.segments[last];
-            segment.p_filesz = offset - segment.p_offset;
+            segment.p_filesz = segment.p_filesz.max(offset - segment.p_offset);
             segment.p_memsz = segment.p_filesz;
         } else {
             self.add_segment(&place, offset, writable);
@@ -118,8 +118,9 @@ impl File {
     fn start(&self, grows: Option<usize>, relocate: bool) -> Result<Place, ElfError> {
         let end = round_up(self.bytes.len() as u64, 16)?;
         if let Some(segment) = grows.and_then(|last| self.segments.get(last)) {
-            let start = segment.p_offset + segment.p_filesz;
-            return Ok(Place { start, address: segment.p_vaddr + segment.p_filesz });
+            let end = segment.p_offset + segment.p_filesz;
+            let start = self.strings_before(end).unwrap_or(end);
+            return Ok(Place { start, address: start - segment.p_offset + segment.p_vaddr });
         }
         let loads = || self.segments.iter().filter(|segment| segment.p_type == PT_LOAD);
         let page = self.alignment();
@@ -143,6 +144,19 @@ impl File {
             return Ok(place);
         }
         Ok(Place { start, address: start + distance })
+    }
+
+    /// Where `.dynstr` lies, if it can grow there because it is the last thing before `end`. A hole in its place would
+    /// have GNU strip move what follows.
+    fn strings_before(&self, end: u64) -> Option<u64> {
+        let dynamic = self.dynamic.as_ref().filter(|dynamic| dynamic.strings_grew() && !dynamic.must_move())?;
+        let strings_end = dynamic.strings_at.checked_add(dynamic.strings_size)?;
+        let padding = slice(&self.bytes, strings_end, end.checked_sub(strings_end)?).ok()?;
+        let behind = |section: &SectionHeader| {
+            section.sh_type != SHT_NOBITS && section.sh_offset.saturating_add(section.sh_size) > strings_end
+        };
+        let last = padding.len() < 16 && padding.iter().all(|&byte| byte == 0) && !self.sections.iter().any(behind);
+        last.then_some(dynamic.strings_at)
     }
 
     /// Addresses to leave free behind the image. eu-elflint takes as many bytes for relocated as the symbol has that
@@ -197,7 +211,9 @@ impl File {
         let Some(mut dynamic) = self.dynamic.take() else { return Ok(at) };
         let size = dynamic.strings.len() as u64;
         self.reserve(at, size)?.copy_from_slice(&dynamic.strings);
-        self.moves.push(Move { to: dynamic.strings_at, size: dynamic.strings_size, from: at });
+        if at != dynamic.strings_at {
+            self.moves.push(Move { to: dynamic.strings_at, size: dynamic.strings_size, from: at });
+        }
         for entry in &mut dynamic.entries {
             match entry.d_tag {
                 DT_STRTAB => entry.d_val = place.address(at),

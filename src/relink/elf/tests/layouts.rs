@@ -268,3 +268,39 @@ fn stays_out_of_the_reach_of_symbols() {
         assert!(distance(wide, little, 0x7fff_ffff) < 0x2000);
     }
 }
+
+/// A file whose `.dynstr` is the last thing in its last segment, as after an edit whose journal is gone.
+fn ends_with_strings(wide: bool, little: bool) -> Vec<u8> {
+    let sample = Sample { wide, little, gap: 100, ..Sample::default() }.make();
+    let mut bytes = edit(&sample, &runpath("/a/long/folder")).unwrap().unwrap();
+    let elf = Elf::parse(&bytes).unwrap();
+    let last = elf.program_headers.iter().rfind(|segment| segment.p_type == PT_LOAD).unwrap();
+    let strings = section(&elf, ".dynstr");
+    let end = last.p_offset + last.p_filesz;
+    assert_eq!(strings.sh_offset + strings.sh_size, end);
+    bytes.truncate(usize::try_from(end).unwrap());
+    bytes
+}
+
+#[test]
+fn strings_at_the_end_grow_where_they_are() {
+    for (wide, little) in shapes() {
+        for padding in [0, 5] {
+            let mut bytes = ends_with_strings(wide, little);
+            bytes.resize(bytes.len() + padding, 0);
+            let place = |bytes: &[u8]| {
+                let elf = Elf::parse(bytes).unwrap();
+                let strings = section(&elf, ".dynstr");
+                let last = elf.program_headers.iter().rfind(|segment| segment.p_type == PT_LOAD).unwrap();
+                assert_eq!(strings.sh_offset + strings.sh_size, last.p_offset + last.p_filesz);
+                (strings.sh_offset, strings.sh_addr, elf.program_headers.len())
+            };
+            let longer = runpath(&"/a/longer/folder".repeat(10));
+            let edited = edit(&bytes, &longer).unwrap().unwrap();
+            assert_eq!(place(&edited), place(&bytes));
+            assert_eq!(pristine(&edited).unwrap(), bytes);
+            let short = edit(&edited, &runpath("/b")).unwrap().unwrap();
+            assert_eq!(edit(&short, &longer).unwrap().unwrap(), edited);
+        }
+    }
+}
