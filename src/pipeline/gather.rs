@@ -20,9 +20,6 @@ use crate::request::PythonVersion;
 use crate::substitute::Rules;
 use crate::wheel;
 
-/// Changes whenever the same lock would become another tree.
-const LAYOUT: u32 = 1;
-
 /// A canonical tree in the cache.
 pub(super) struct Tree {
     pub(super) folder: PathBuf,
@@ -169,7 +166,8 @@ fn key(
     sidecar.inputs = None;
     let sources: Vec<String> = sources.iter().map(|(name, local)| format!("{name} {}", local.identity)).collect();
     let parts = [
-        format!("{} {LAYOUT}", env!("CARGO_PKG_VERSION")),
+        // Another akb may make other bytes.
+        env!("AKB_SOURCES").to_owned(),
         sidecar.to_toml(),
         format!("{:?}", locked.project.recipe),
         inputs.to_string(),

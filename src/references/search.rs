@@ -126,7 +126,7 @@ impl<'a> Matcher<'a> {
         }
         for (list, finder) in self.words.iter().enumerate() {
             finder.find(bytes, |start, end, index, wide| {
-                hits.push(Hit { start, end, which: Which::Word(list, index), wide })
+                hits.push(Hit { start, end, which: Which::Word(list, index), wide });
             });
         }
         // The longer of two that begin at the same byte comes first.

@@ -56,7 +56,7 @@ impl<'a> WordFinder<'a> {
         if length < LONG {
             return (0..bytes.len()).step_by(length).for_each(|at| run(at, 1));
         }
-        let sample = |at: usize| bytes.get(at..at + SAMPLE)?.first_chunk();
+        let sample = |at: usize| bytes.get(at..at + SAMPLE)?.first_chunk().copied();
         let may_hold = |at: usize| sample(at).is_some_and(|sample| self.ranges.may_hold(sample));
         let mut at = 0;
         while let Some(here) = sample(at) {
@@ -148,7 +148,7 @@ impl Ranges {
 
     /// The compiler makes vector instructions of this.
     #[inline]
-    fn may_hold(self, part: &[u8; SAMPLE]) -> bool {
+    fn may_hold(self, part: [u8; SAMPLE]) -> bool {
         let mut all = true;
         for &byte in part {
             let low = byte.wrapping_sub(self.low.0) <= self.low.1;
