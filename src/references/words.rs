@@ -150,7 +150,7 @@ impl Ranges {
     #[inline]
     fn may_hold(self, part: [u8; SAMPLE]) -> bool {
         let mut all = true;
-        for &byte in part {
+        for byte in part {
             let low = byte.wrapping_sub(self.low.0) <= self.low.1;
             let high = byte.wrapping_sub(self.high.0) <= self.high.1;
             all &= low | high;
