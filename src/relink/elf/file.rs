@@ -4,8 +4,10 @@ use goblin::container::Ctx;
 use goblin::elf::dynamic::{DF_1_NODEFLIB, DT_DEBUG, DT_FLAGS_1, DT_NULL, DT_STRSZ, DT_STRTAB, Dyn};
 use goblin::elf::header::EI_OSABI;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, ProgramHeader};
-use goblin::elf::section_header::{SHT_DYNAMIC, SHT_DYNSYM, SHT_NOBITS, SHT_PROGBITS, SHT_SYMTAB, SectionHeader};
-use goblin::elf::{Elf, Header, sym::Symtab};
+use goblin::elf::section_header::{
+    SHN_ABS, SHT_DYNAMIC, SHT_DYNSYM, SHT_NOBITS, SHT_PROGBITS, SHT_SYMTAB, SectionHeader,
+};
+use goblin::elf::{Elf, Header, Sym, sym::Symtab};
 use scroll::Pwrite as _;
 use scroll::ctx::SizeWith as _;
 
@@ -265,6 +267,15 @@ impl File {
         Ok(())
     }
 
+    /// Some linkers give `_DYNAMIC` no section.
+    fn is_dynamic_symbol(&self, table: &SectionHeader, symbol: &Sym) -> bool {
+        const NAME: &[u8] = b"_DYNAMIC\0";
+        let names = || self.sections.get(usize::try_from(table.sh_link).ok()?);
+        let name =
+            || slice(&self.bytes, names()?.sh_offset.checked_add(symbol.st_name as u64)?, NAME.len() as u64).ok();
+        u32::try_from(symbol.st_shndx) == Ok(SHN_ABS) && name() == Some(NAME)
+    }
+
     /// Symbols that lie in a section move with it: section symbols, `_DYNAMIC`.
     fn move_symbols(&mut self, pristine: &[SectionHeader]) -> Result<(), ElfError> {
         let moved = |index: usize| match (pristine.get(index), self.sections.get(index)) {
@@ -274,12 +285,14 @@ impl File {
         if !(0..pristine.len()).any(|index| moved(index).is_some()) {
             return Ok(());
         }
+        let dynamic = self.sections.iter().position(|section| section.sh_type == SHT_DYNAMIC);
         let mut changes = Vec::new();
         for table in self.sections.iter().filter(|table| table.sh_type == SHT_SYMTAB || table.sh_type == SHT_DYNSYM) {
             let count = table.sh_size.checked_div(table.sh_entsize).unwrap_or(0);
             let symbols = Symtab::parse(&self.bytes, to_usize(table.sh_offset)?, to_usize(count)?, self.ctx)?;
             for (number, mut symbol) in symbols.iter().enumerate() {
-                let Some((old, address)) = moved(symbol.st_shndx) else { continue };
+                let index = if self.is_dynamic_symbol(table, &symbol) { dynamic } else { Some(symbol.st_shndx) };
+                let Some((old, address)) = index.and_then(moved) else { continue };
                 let Some(inside) = symbol.st_value.checked_sub(old.sh_addr).filter(|&at| at <= old.sh_size) else {
                     continue;
                 };

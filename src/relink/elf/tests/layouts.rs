@@ -1,6 +1,7 @@
 //! Files that are laid out in unusual ways, and where edits put things.
 
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
+use goblin::elf::section_header::SHT_DYNAMIC;
 use scroll::{Endian, Pwrite as _};
 
 use super::*;
@@ -302,5 +303,40 @@ fn strings_at_the_end_grow_where_they_are() {
             let short = edit(&edited, &runpath("/b")).unwrap().unwrap();
             assert_eq!(edit(&short, &longer).unwrap().unwrap(), edited);
         }
+    }
+}
+
+#[test]
+fn symbols_of_the_dynamic_section_move_with_it() {
+    for (wide, little) in shapes() {
+        let names = ["_DYNAMIC", "inside", "absolute"].map(str::to_owned);
+        let mut bytes = Sample { wide, little, spare: 0, symbols: names.into(), ..Sample::default() }.make();
+        let (at, dynamic, address) = {
+            let elf = Elf::parse(&bytes).unwrap();
+            let index = elf.section_headers.iter().position(|section| section.sh_type == SHT_DYNAMIC).unwrap();
+            (section(&elf, ".dynsym").sh_offset, index, elf.section_headers[index].sh_addr)
+        };
+        let ctx = file::elf_context(&Elf::parse(&bytes).unwrap()).unwrap();
+        let symbol_of = |bytes: &[u8], name: &str| {
+            let elf = Elf::parse(bytes).unwrap();
+            let found =
+                elf.dynsyms.iter().enumerate().find(|(_, symbol)| elf.dynstrtab.get_at(symbol.st_name) == Some(name));
+            found.unwrap()
+        };
+        // Some linkers give `_DYNAMIC` no section; other absolute symbols are just numbers.
+        for (name, section, value) in
+            [("_DYNAMIC", 0xfff1, address), ("inside", dynamic, address + 8), ("absolute", 0xfff1, address)]
+        {
+            let (index, symbol) = symbol_of(&bytes, name);
+            let place = usize::try_from(at).unwrap() + index * goblin::elf::Sym::size_with(&ctx);
+            let changed = goblin::elf::Sym { st_shndx: section, st_value: value, ..symbol };
+            bytes.pwrite_with(changed, place, ctx).unwrap();
+        }
+        let edited = edit(&bytes, &runpath("/a/long/folder")).unwrap().unwrap();
+        let now = Elf::parse(&edited).unwrap().section_headers[dynamic].sh_addr;
+        assert_ne!(now, address);
+        let values = ["_DYNAMIC", "inside", "absolute"].map(|name| symbol_of(&edited, name).1.st_value);
+        assert_eq!(values, [now, now + 8, address]);
+        assert_eq!(pristine(&edited).unwrap(), bytes);
     }
 }
