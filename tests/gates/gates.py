@@ -129,6 +129,15 @@ class Gates:
 
         return dict(zip(files, self.pool.map(one, files)))
 
+    def sysroot(self, own):
+        """Where an emulator finds interpreters: /lib is a link below /usr on Debian, and not in the corpus."""
+        top = self.folder / "loaders" / own.name
+        for link in (top / "lib", top / "lib64"):
+            if not link.is_symlink():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(own / "usr/lib")
+        return top
+
     def start(self, group, root, file):
         """What the kernel and the dynamic linker do with a program, and what it says of its version."""
         arch, emulator = HOSTS[group]
@@ -147,7 +156,7 @@ class Gates:
                 if not shutil.which(emulator):
                     return None
                 options = [option for key, value in variables.items() for option in ("-E", f"{key}={value}")]
-                command, env = [emulator, "-L", own, *options, root / file, *arguments], {}
+                command, env = [emulator, "-L", self.sysroot(own), *options, root / file, *arguments], {}
             else:
                 command, env = [root / file, *arguments], variables
             env = env | {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C"}

@@ -10,7 +10,7 @@ use goblin::elf::dynamic::{
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
 use goblin::elf::symver::{VerdefSection, VerneedSection};
 
-use super::file::{DT_MIPS_RLD_MAP_REL, dynamic_segment};
+use super::file::{DT_MIPS_RLD_MAP_REL, dynamic_segment, offset_in, slice};
 use super::state::State;
 use super::symbols::GLOBAL;
 use super::versions::HIDDEN;
@@ -27,6 +27,8 @@ pub(super) fn check(pristine: &[u8], old: &Elf<'_>, made: &[u8], wanted: &State)
         renamed::check(old, made, &new, &wanted.unseen)?;
     } else if !old.dynsyms.iter().map(named(old)).eq(new.dynsyms.iter().map(named(&new))) {
         return wrong("dynamic symbols changed");
+    } else if hash_heads(pristine, old) != hash_heads(made, &new) {
+        return wrong("hash tables of symbols changed");
     }
     let unneeded = &wanted.unseen.unneeded;
     if versions(old, unneeded) != versions(&new, &BTreeSet::new()) {
@@ -51,6 +53,14 @@ fn named<'a>(elf: &'a Elf<'_>) -> impl Fn(goblin::elf::Sym) -> (Option<&'a str>,
         let fixed = if symbol.st_type() == goblin::elf::sym::STT_SECTION { 0 } else { symbol.st_size };
         (elf.dynstrtab.get_at(symbol.st_name), symbol.st_info, symbol.st_other, symbol.st_shndx, fixed)
     }
+}
+
+/// What hash tables begin with: the numbers of their buckets and symbols.
+fn hash_heads<'a>(bytes: &'a [u8], elf: &Elf<'_>) -> Vec<Option<&'a [u8]>> {
+    let entries = elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns);
+    let tables = entries.filter(|entry| entry.d_tag == DT_HASH || entry.d_tag == DT_GNU_HASH);
+    let head = |address| slice(bytes, offset_in(&elf.program_headers, address).ok()?, 8).ok();
+    tables.map(|entry| head(entry.d_val)).collect()
 }
 
 type Versions<'a> = Vec<(Option<&'a str>, Vec<(Option<&'a str>, u16)>)>;

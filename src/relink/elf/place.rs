@@ -355,7 +355,7 @@ fn set_place(segment: &mut ProgramHeader, offset: u64, address: u64, size: u64) 
 }
 
 /// The entry of the dynamic section that holds a section's address.
-fn tag_of(section_type: u32) -> Option<u64> {
+pub(super) fn tag_of(section_type: u32) -> Option<u64> {
     match section_type {
         SHT_HASH => Some(DT_HASH),
         SHT_GNU_HASH => Some(DT_GNU_HASH),

@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use goblin::elf::dynamic::{
+    DT_ADDRRNGHI, DT_ADDRRNGLO, DT_FINI, DT_FINI_ARRAY, DT_HASH, DT_INIT, DT_INIT_ARRAY, DT_JMPREL, DT_PLTGOT,
+    DT_PREINIT_ARRAY, DT_REL, DT_RELA, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM,
+};
 use goblin::elf::program_header::{
     PF_W, PF_X, PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR, ProgramHeader,
 };
@@ -10,7 +14,10 @@ use goblin::elf::section_header::{
     SHT_NOTE, SectionHeader,
 };
 
-use super::file::{File, is_interpreter};
+use super::file::{File, is_interpreter, offset_in};
+use super::place::tag_of;
+
+const DT_RELR: u64 = 36;
 
 /// How the new segment gets its program header.
 pub(super) enum Room {
@@ -109,7 +116,23 @@ impl File {
             }
         }
         let moved = self.whole_notes(moved);
-        self.nothing_is_cut(&moved, old_end..end).then_some(moved)
+        (self.nothing_is_cut(&moved, old_end..end) && self.can_be_told(&moved, start..end)).then_some(moved)
+    }
+
+    /// Whether the dynamic section points to nothing there but what the sections say, too. They may say anything:
+    /// the dynamic linker never looks at them.
+    fn can_be_told(&self, moved: &[Range<u64>], table: Range<u64>) -> bool {
+        let Some(dynamic) = &self.dynamic else { return true };
+        let goes = |at: u64| contains(&table, at) || moved.iter().any(|range| contains(range, at));
+        let pointers = dynamic.entries.iter().filter(|entry| is_pointer(entry.d_tag));
+        pointers.filter_map(|entry| Some((entry, offset_in(&self.segments, entry.d_val).ok()?))).all(|(entry, at)| {
+            let is_told = |section: &SectionHeader| {
+                let place = (tag_of(section.sh_type), section.sh_addr, section.sh_offset);
+                place == (Some(entry.d_tag), entry.d_val, at) && moved.iter().any(|range| contains(range, at))
+            };
+            let is_grown = entry.d_tag == DT_STRTAB && at == dynamic.strings_at && dynamic.strings_grew();
+            !goes(at) || is_grown || self.sections.iter().any(is_told)
+        })
     }
 
     /// Found through a program header only: it may move, though it does not change.
@@ -201,6 +224,29 @@ fn is_movable(section: &SectionHeader) -> bool {
     const MOVABLE: [u32; 7] =
         [SHT_NOTE, SHT_HASH, SHT_GNU_HASH, SHT_DYNSYM, SHT_GNU_VERSYM, SHT_GNU_VERNEED, SHT_GNU_VERDEF];
     MOVABLE.contains(&section.sh_type) && section.sh_flags & u64::from(SHF_ALLOC) != 0 && section.sh_size <= MOVE_LIMIT
+}
+
+/// Whether an entry of the dynamic section holds an address.
+fn is_pointer(tag: u64) -> bool {
+    const POINTERS: [u64; 16] = [
+        DT_PLTGOT,
+        DT_HASH,
+        DT_STRTAB,
+        DT_SYMTAB,
+        DT_RELA,
+        DT_INIT,
+        DT_FINI,
+        DT_REL,
+        DT_JMPREL,
+        DT_INIT_ARRAY,
+        DT_FINI_ARRAY,
+        DT_PREINIT_ARRAY,
+        DT_RELR,
+        DT_VERSYM,
+        DT_VERDEF,
+        DT_VERNEED,
+    ];
+    POINTERS.contains(&tag) || (DT_ADDRRNGLO..=DT_ADDRRNGHI).contains(&tag)
 }
 
 fn span(section: &SectionHeader) -> Range<u64> {

@@ -1,7 +1,7 @@
 //! Files that are laid out in unusual ways, and where edits put things.
 
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
-use goblin::elf::section_header::SHT_DYNAMIC;
+use goblin::elf::section_header::{SHT_DYNAMIC, SHT_HASH, SectionHeader};
 use scroll::{Endian, Pwrite as _};
 
 use super::*;
@@ -337,6 +337,25 @@ fn symbols_of_the_dynamic_section_move_with_it() {
         assert_ne!(now, address);
         let values = ["_DYNAMIC", "inside", "absolute"].map(|name| symbol_of(&edited, name).1.st_value);
         assert_eq!(values, [now, now + 8, address]);
+        assert_eq!(pristine(&edited).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn sections_that_lie_do_not_move() {
+    for (wide, little) in shapes() {
+        let mut bytes = Sample { wide, little, ..Sample::default() }.make();
+        let ctx = file::elf_context(&Elf::parse(&bytes).unwrap()).unwrap();
+        let elf = Elf::parse(&bytes).unwrap();
+        let index = elf.section_headers.iter().position(|section| section.sh_type == SHT_HASH).unwrap();
+        let lie = SectionHeader { sh_addr: 0x10_0000, ..elf.section_headers[index].clone() };
+        let at = elf.header.e_shoff + index as u64 * u64::from(elf.header.e_shentsize);
+        bytes.pwrite_with(lie, usize::try_from(at).unwrap(), ctx).unwrap();
+        let edited = edit(&bytes, &runpath("/a/long/folder")).unwrap().unwrap();
+        // Without its hash table, it would not be read.
+        let elf = Elf::parse(&edited).unwrap();
+        assert_eq!(elf.dynsyms.len(), Elf::parse(&bytes).unwrap().dynsyms.len());
+        assert_eq!(Description::read(&edited).unwrap().search_path.as_deref(), Some("/a/long/folder"));
         assert_eq!(pristine(&edited).unwrap(), bytes);
     }
 }
