@@ -231,7 +231,11 @@ class Gates:
             old = self.cached(f"{group}/{control.name} start", untouched)
             for file, start in zip(programs, self.pool.map(lambda file: self.start(group, edited, file), programs)):
                 records[file]["starts"] = old[file] is not None
-                if json.loads(json.dumps(start)) != old[file]:
+                start = json.loads(json.dumps(start))
+                if start != old[file]:
+                    # What is remembered of the untouched one may have been a machine's mood.
+                    old[file] = json.loads(json.dumps(self.start(group, control, file)))
+                if start != old[file]:
                     records[file]["start"] = [old[file], start]
         if "read" in self.checks:
             for file, read in zip(files, self.pool.map(lambda file: self.read(control / file, edited / file), files)):
