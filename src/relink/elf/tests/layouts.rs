@@ -1,7 +1,7 @@
 //! Files that are laid out in unusual ways, and where edits put things.
 
 use goblin::elf::program_header::{PT_LOAD, PT_PHDR};
-use goblin::elf::section_header::{SHT_DYNAMIC, SHT_HASH, SectionHeader};
+use goblin::elf::section_header::{SHT_DYNAMIC, SHT_HASH, SHT_NOTE, SHT_REL, SectionHeader};
 use scroll::{Endian, Pwrite as _};
 
 use super::*;
@@ -357,5 +357,30 @@ fn sections_that_lie_do_not_move() {
         assert_eq!(elf.dynsyms.len(), Elf::parse(&bytes).unwrap().dynsyms.len());
         assert_eq!(Description::read(&edited).unwrap().search_path.as_deref(), Some("/a/long/folder"));
         assert_eq!(pristine(&edited).unwrap(), bytes);
+    }
+}
+
+/// A hash table that claims more symbols than the file has room for, and a section beyond its end: how the two are read
+/// depends on the size of the file, which the edit changes.
+#[test]
+fn what_is_given_out_can_be_edited_again() {
+    for (wide, little) in shapes() {
+        let mut bytes = Sample { wide, little, ..Sample::default() }.make();
+        let elf = Elf::parse(&bytes).unwrap();
+        let ctx = file::elf_context(&elf).unwrap();
+        let symbols = usize::try_from(section(&elf, ".dynsym").sh_offset).unwrap();
+        let hash = usize::try_from(section(&elf, ".hash").sh_offset).unwrap();
+        let index = elf.section_headers.iter().position(|section| section.sh_type == SHT_NOTE).unwrap();
+        let lie = SectionHeader { sh_type: SHT_REL, sh_size: 0x200_0000, ..elf.section_headers[index].clone() };
+        let at = elf.header.e_shoff + index as u64 * u64::from(elf.header.e_shentsize);
+        bytes.pwrite_with(lie, usize::try_from(at).unwrap(), ctx).unwrap();
+        let room = (bytes.len() - symbols) / goblin::elf::Sym::size_with(&ctx);
+        let long = runpath(&"/a/long/folder".repeat(10));
+        for more in 1..100 {
+            bytes.pwrite_with(u32::try_from(room + more).unwrap(), hash + 4, ctx.le).unwrap();
+            if let Ok(Some(edited)) = edit(&bytes, &long) {
+                assert_eq!(edit(&edited, &long), Ok(None));
+            }
+        }
     }
 }
