@@ -95,14 +95,28 @@ pub fn tree(
     jobs: NonZeroUsize,
     reporter: &dyn Reporter,
 ) -> Result<Report, StripError> {
+    // A link to a file stays one.
+    let tree = &if tree.is_file() {
+        fs::canonicalize(tree).map_err(|error| io_error("read", tree, error))?
+    } else {
+        tree.to_owned()
+    };
     let files = files(tree)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build();
     let pool = pool.map_err(|error| StripError::Threads(error.to_string()))?;
     let one = |(path, others): (&PathBuf, &Vec<PathBuf>)| file(tree, path, others, options, debug);
-    let results = pool.install(|| files.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
+    let results: Vec<_> = pool.install(|| files.par_iter().map(one).collect());
     let mut report = Report::default();
+    let mut failed = None;
     for ((path, others), result) in files.iter().zip(results) {
-        let Some(result) = result else { continue };
+        let result = match result {
+            Ok(None) => continue,
+            Ok(Some(result)) => result,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
         report.files += 1;
         match result {
             Done::Unchanged => {}
@@ -117,8 +131,11 @@ pub fn tree(
             }
         }
     }
-    rewrite::records(tree, &mut report.changed)?;
-    Ok(report)
+    // Where one file failed, too: the others are stripped.
+    let records = rewrite::records(tree, &|path| report.changed.contains(path).then(|| tree.join(path)))?;
+    report.changed.extend(records.keys().cloned());
+    rewrite::put(records.into_values().collect())?;
+    failed.map_or(Ok(report), Err)
 }
 
 /// The files of the tree and the other names of each (hard links).
@@ -182,10 +199,11 @@ fn file(
         write_new(&folder.join(&target), &split).map_err(|error| io_error("write", &folder.join(&target), error))?;
         made = Some(target);
     }
-    rewrite::file(&place, &fresh)?;
+    let mut ready = vec![rewrite::file(&place, &fresh)?];
     for other in others {
-        rewrite::hard_link(&place, &tree.join(other), &fresh)?;
+        ready.push(rewrite::hard_link(&ready[0], &tree.join(other), &fresh)?);
     }
+    rewrite::put(ready)?;
     let saved = (bytes.len() as u64).saturating_sub(fresh.len() as u64);
     Ok(Some(Done::Stripped { saved, debug: made }))
 }
