@@ -71,6 +71,9 @@ fn listed(failures: &[Failure]) -> String {
     }
 }
 
+/// What a value must be to be replaced.
+pub(super) const PLAIN: &str = "a plain value";
+
 /// One rule that cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -224,6 +227,13 @@ pub enum Reason {
     },
     /// The tree was substituted before, and the places that were listed then would move.
     Again,
+    /// A Python source whose bytecode would be used in its place.
+    Unchecked {
+        /// The source.
+        path: PathBuf,
+        /// The bytecode.
+        bytecode: PathBuf,
+    },
     /// More bytes than a text file has.
     TooLarge {
         /// The file.
@@ -277,6 +287,9 @@ impl fmt::Display for Reason {
             Self::Unowned { path } => write!(f, "{} would be in no RECORD", shown(path)),
             Self::Link { path, target } => write!(f, "{} is a link to {}", shown(path), shown(target)),
             Self::Again => write!(f, "the tree was substituted before: it has an {}", crate::place::SPOTS),
+            Self::Unchecked { path, bytecode } => {
+                write!(f, "{} would not be read: Python uses {}, and never compares it", shown(path), shown(bytecode))
+            }
             Self::TooLarge { path, expected } => write!(f, "{} has more than {expected} bytes", shown(path)),
         }
     }
@@ -311,11 +324,14 @@ impl Reason {
             Self::Unowned { .. } => "write package = \"NAME\" in the rule: whose file it is".to_owned(),
             Self::Link { target, .. } => format!("name the file itself ({})", target.display()),
             Self::Again => "make the tree anew, and follow all rules at once".to_owned(),
-            Self::Unlistable { .. }
-            | Self::NoPython { .. }
-            | Self::Syntax { .. }
-            | Self::Value { .. }
-            | Self::TooLarge { .. } => return None,
+            Self::Unchecked { bytecode, .. } => format!("remove it first: rm {}", bytecode.display()),
+            Self::Syntax { .. } => "a `replace` or `pattern` rule changes what no path leads to".to_owned(),
+            Self::Value { expected, .. } if expected == PLAIN => {
+                "name a value that is no table, list or block; a `replace` or `pattern` rule changes any text"
+                    .to_owned()
+            }
+            Self::Value { .. } => "correct `was`, or leave it out".to_owned(),
+            Self::Unlistable { .. } | Self::NoPython { .. } | Self::TooLarge { .. } => return None,
         })
     }
 }

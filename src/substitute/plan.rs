@@ -239,6 +239,12 @@ impl Planner<'_> {
             if edits.is_empty() && executable.is_none() {
                 continue;
             }
+            if let Some(edit) = edits.first()
+                && let Some(bytecode) = self.files.unchecked(&path)
+            {
+                self.fail(edit.by, Reason::Unchecked { path, bytecode });
+                continue;
+            }
             if size > LARGEST {
                 self.fail(edits[0].by, Reason::TooLarge { path, expected: LARGEST });
                 continue;
