@@ -68,6 +68,12 @@ fn a_diff_can_be_read() {
 }
 
 #[test]
+fn a_diff_has_the_bytes_of_the_files() {
+    let all = changes(vec![("a", Change { before: Some(b"\xe9\nold".to_vec()), ..change(None, "new\n") })]);
+    assert_eq!(all.diff(), b"--- a/a\n+++ b/a\n@@ -1,2 +1 @@\n-\xe9\n-old\n\\ No newline at end of file\n+new\n");
+}
+
+#[test]
 fn a_hard_link_is_broken_and_the_mode_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (cache, tree) = (folder.path().join("cache"), folder.path().join("tree"));
