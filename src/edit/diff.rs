@@ -33,7 +33,9 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     // All hunks at once would be written as text, which these bytes may not be.
     for (index, hunk) in diff.unified_diff().iter_hunks().enumerate() {
         if index == 0 {
-            let _ = writeln!(out, "--- {old_header}\n+++ {new}");
+            // `patch` takes a name up to white space, unless a tab ends it.
+            let end = |name: &str| if name.contains(' ') && !name.starts_with('"') { "\t" } else { "" };
+            let _ = writeln!(out, "--- {old_header}{}\n+++ {new}{}", end(old_header), end(&new));
         }
         let _ = hunk.to_writer(&mut *out);
     }
