@@ -313,7 +313,9 @@ impl Reason {
                  with = \"(__import__('sys').prefix + '/runtime/bin/x')\" in place of the whole quoted text"
                 .to_owned(),
             Self::NoInput { known, .. } if known.is_empty() => {
-                "the tree holds copies of what it needs: use {runtime}, or a path of the target machine".to_owned()
+                "only prefixes and store paths stay where they are; a tree of packages, or one without its inputs, has \
+                 copies of what it needs: use {runtime}, or a path of the target machine"
+                    .to_owned()
             }
             Self::Variable { name, .. } => format!("add {name} = \"…\" to `variables`, or write unknown = \"leave\""),
             Self::NoValue { known, .. } if known.is_empty() => return None,

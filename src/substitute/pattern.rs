@@ -17,7 +17,7 @@ const COMPILED: usize = 10 << 20;
 #[derive(Debug)]
 pub(super) struct Pattern {
     pub(super) regex: Regex,
-    with: Template,
+    pub(super) with: Template,
 }
 
 impl Pattern {

@@ -39,7 +39,7 @@ fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn planned(tree: &Path, rules: &str) -> Result<Plan, SubstituteError> {
     let recipe = Recipe::parse(rules, Path::new("akb.toml")).unwrap();
     let rules = Rules::open(&recipe.substitute, tree)?;
-    let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec".to_owned())]);
+    let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec".into())]);
     let job = Job { tree, prefix: place::PREFIX, python: "3.14.2".parse().ok(), inputs: &inputs };
     plan(&rules, &job, NonZeroUsize::new(2).unwrap())
 }

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     prefix: Option<PathBuf>,
     /// With --rules: what {inputs.NAME} means; repeatable
     #[arg(long, value_name = "NAME=DIR", requires = "rules", value_parser = named)]
-    input: Vec<(String, String)>,
+    input: Vec<(String, PathBuf)>,
     /// Write nothing; print what would change as a unified diff
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -102,7 +102,7 @@ fn in_tree(args: &Args, rules: &Path, cx: &Context) -> Result<(PathBuf, Plan, Op
     let folder = absolute(rules)?;
     let rules = Rules::open(&recipe.substitute, folder.parent().unwrap_or(Path::new("/")))?;
     let python = python(&tree)?;
-    let inputs: BTreeMap<String, String> = args.input.iter().cloned().collect();
+    let inputs: BTreeMap<String, PathBuf> = args.input.iter().cloned().collect();
     let job = Job { tree: &tree, prefix: prefix.trim_end_matches('/'), python, inputs: &inputs };
     let plan = plan(&rules, &job, cx.settings.jobs)?;
     Ok((tree, plan, python))
@@ -134,10 +134,10 @@ fn summary(plan: &Plan) -> String {
     text
 }
 
-fn named(text: &str) -> Result<(String, String), String> {
+fn named(text: &str) -> Result<(String, PathBuf), String> {
     let parts = text.split_once('=').filter(|(name, folder)| !name.is_empty() && folder.starts_with('/'));
     let (name, folder) = parts.ok_or("expected NAME=DIR with an absolute folder")?;
-    Ok((name.to_owned(), folder.to_owned()))
+    Ok((name.to_owned(), folder.into()))
 }
 
 /// Replacements in the order of the command line, which clap keeps apart by option.
