@@ -87,7 +87,7 @@ fn all_references_are_overwritten_or_none() {
     let (_, error) = run(&arguments, 2);
     assert!(error.contains("too little of it"), "{error}");
     assert_eq!(fs::read_to_string(folder.path().join("f0")).unwrap(), "/build/source-7");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 21);
+    assert_eq!(akb::tree::list(folder.path()).unwrap().len(), 21);
 }
 
 #[test]

@@ -360,7 +360,9 @@ mod tests {
         let members: [(&str, &[u8]); 2] = [("one", HELD.as_bytes()), ("two", b"")];
         let mut twice = zip(&members, zip::CompressionMethod::Deflated);
         let names: Vec<usize> = memchr::memmem::find_iter(&twice, b"two").collect();
-        names.into_iter().for_each(|at| twice[at..at + 3].copy_from_slice(b"one"));
+        for at in names {
+            twice[at..at + 3].copy_from_slice(b"one");
+        }
         fs::write(path("twice.zip"), twice).unwrap();
         fs::write(path("\u{1b}[2J\n"), HELD).unwrap();
         insta::assert_snapshot!(lines(tree.path(), 1), @r"

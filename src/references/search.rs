@@ -170,7 +170,7 @@ impl<'a> Matcher<'a> {
         }
         for (list, finder) in self.words.iter().enumerate() {
             finder.find(bytes, |start, end, index, wide| {
-                hits.push(Hit { start, end, which: Which::Word(list, index), wide })
+                hits.push(Hit { start, end, which: Which::Word(list, index), wide });
             });
         }
         // The longer of two that begin at the same byte comes first.
@@ -317,8 +317,7 @@ mod tests {
     #[test]
     fn many_strings_with_one_beginning_are_told_apart() {
         let name = |at: usize| format!("/build/source/of/everything/{at}");
-        let needles =
-            (0..3000).map(name).chain([name(7)]).fold(Needles::default(), |needles, text| needles.literal(text));
+        let needles = (0..3000).map(name).chain([name(7)]).fold(Needles::default(), Needles::literal);
         let text: String = (0..3000).map(|at| name(at) + "/x ").collect();
         let expected: Vec<usize> = (0..3000).map(|at| at.to_string().len()).collect();
         let found = found(&needles, text.as_bytes());

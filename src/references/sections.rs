@@ -52,8 +52,11 @@ fn may_have(file: &File, head: &[u8]) -> Option<bool> {
     Some(sections.iter().any(is_compressed) || memchr::memmem::find(&text, OLD_NAME.as_bytes()).is_some())
 }
 
-/// Gives out the contents of every compressed section with its name, or why there are none, or not all.
-pub(super) fn open(bytes: &[u8], budget: &mut Budget, give: &mut dyn FnMut(&str, &[u8], Option<String>)) {
+/// Takes a section's name, its contents, and why these may not be all.
+type Give<'a> = &'a mut dyn FnMut(&str, &[u8], Option<String>);
+
+/// Gives out the contents of every compressed section.
+pub(super) fn open(bytes: &[u8], budget: &mut Budget, give: Give<'_>) {
     let Some(elf) = bytes.starts_with(ELFMAG).then(|| Elf::parse(bytes).ok()).flatten() else { return };
     let Some(ctx) = context(&elf.header) else { return };
     for section in &elf.section_headers {

@@ -238,6 +238,8 @@ fn files_for_debuggers_are_never_lost() {
     let error = strip(&path("two"), Some(&debug)).unwrap_err();
     assert!(matches!(error, StripError::Taken { .. }), "{error}");
     assert_eq!((fs::read(&file).unwrap(), fs::read(path("two").join("a")).unwrap()), (first.clone(), before));
+    let absent = strip(&path("absent"), None).unwrap_err().to_string();
+    assert!(absent.starts_with(&format!("cannot read {}: ", path("absent").display())), "{absent}");
     let report = strip(&debug, None).unwrap();
     assert_eq!(report.left.values().next().map(String::as_str), Some("it is a file for debuggers"));
     assert_eq!(fs::read(&file).unwrap(), first);

@@ -140,7 +140,8 @@ pub fn tree(
         match result {
             Done::Unchanged => {}
             Done::Left(reason) => {
-                reporter.note(format!("{} is left alone: {reason}", path.display()));
+                let shown = if path.as_os_str().is_empty() { tree } else { path };
+                reporter.note(format!("{} is left alone: {reason}", shown.display()));
                 report.left.insert(path.clone(), reason);
             }
             Done::Stripped { saved, debug } => {

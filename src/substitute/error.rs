@@ -116,6 +116,8 @@ pub enum Reason {
         files: usize,
         /// The line that is most like it.
         nearest: Option<Nearest>,
+        /// Whether all lines were compared.
+        all: bool,
     },
     /// The rule matches, but not as often as it says.
     Count {
@@ -249,14 +251,15 @@ impl fmt::Display for Reason {
         match self {
             Self::NoFile { pattern, .. } => write!(f, "no file is `{pattern}`"),
             Self::NoPackage { name, .. } => write!(f, "no package `{name}` is installed"),
-            Self::NoMatch { wanted, pattern, files, nearest } => {
+            Self::NoMatch { wanted, pattern, files, nearest, all } => {
                 match files {
                     1 => write!(f, "{wanted} is not in `{pattern}`")?,
                     files => write!(f, "{wanted} is in none of the {files} files of `{pattern}`")?,
                 }
                 match nearest {
                     Some(nearest) => write!(f, "; the nearest line is {nearest}"),
-                    None => f.write_str("; no line is like it"),
+                    None if *all => f.write_str("; no line is like it"),
+                    None => Ok(()),
                 }
             }
             Self::Count { expected, found, places } => {

@@ -128,7 +128,7 @@ fn follow(step: &Step, path: &Path, bytes: &mut Vec<u8>, plan: &mut Plan, index:
                 search.look(path, bytes);
             }
             let (wanted, pattern) = (rule::short(&text), path.display().to_string());
-            Reason::NoMatch { wanted, pattern, files: 1, nearest: search.and_then(Search::found) }
+            Reason::NoMatch { wanted, pattern, files: 1, nearest: search.and_then(Search::found), all: true }
         };
         match mode {
             Mode::Fail => return Err(missing()),

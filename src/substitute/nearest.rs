@@ -69,7 +69,9 @@ impl Search {
         let grams: BTreeSet<[u8; 3]> = bytes.windows(3).filter_map(|gram| gram.try_into().ok()).collect();
         let grams: Vec<[u8; 3]> = grams.into_iter().collect();
         let mut hashes = vec![false; 1 << 16];
-        grams.iter().for_each(|gram| hashes[hash(gram)] = true);
+        for gram in &grams {
+            hashes[hash(*gram)] = true;
+        }
         (!grams.is_empty()).then(|| Self { wanted, grams, hashes, best: Vec::new(), seen: 0 })
     }
 
@@ -96,7 +98,7 @@ impl Search {
         self.seen += 1;
         let mut score = 0;
         for gram in part.windows(3).filter_map(|gram| gram.first_chunk()) {
-            if self.hashes[hash(gram)]
+            if self.hashes[hash(*gram)]
                 && let Ok(which) = self.grams.binary_search(gram)
             {
                 score += usize::from(last[which] != self.seen);
@@ -125,7 +127,7 @@ impl Search {
 }
 
 /// Of sixteen bits.
-fn hash(gram: &[u8; 3]) -> usize {
+fn hash(gram: [u8; 3]) -> usize {
     usize::from(gram[0]) << 8 ^ usize::from(gram[1]) << 4 ^ usize::from(gram[2])
 }
 
