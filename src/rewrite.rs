@@ -1,15 +1,18 @@
 //! Gives files of a finished tree other contents: never half, with mode and time as they were, hard links kept, and
 //! with what their packages' `RECORD` says of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes, Metadata};
-use std::io::{self, Write as _};
-use std::os::unix::fs::symlink;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::digest::Sha256;
 use crate::install::record;
 use crate::tree::{self, TreeError};
+
+mod ready;
+
+pub(crate) use ready::{Ready, put};
 
 /// A file that could not be read or written.
 #[derive(Debug)]
@@ -23,45 +26,27 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Failed {
     move |source| Failed { doing, path: path.to_owned(), source }
 }
 
-fn temporary() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".akb-");
-    builder
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Gives a file other contents under the same name, mode and time. Other names of it (hard links) keep the old ones.
-pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+/// Other contents for a file under the same name, mode and time. Other names of it (hard links) keep the old ones.
+pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<Ready, Failed> {
     let error = failed("write", path);
-    let metadata = fs::metadata(path).map_err(&error)?;
-    let mut file = temporary().tempfile_in(folder(path)).map_err(&error)?;
-    file.write_all(bytes).map_err(&error)?;
-    keep(file.as_file(), &metadata).map_err(&error)?;
-    file.persist(path).map(drop).map_err(|failed| error(failed.error))
+    let metadata = fs::symlink_metadata(path).map_err(&error)?;
+    Ready::contents(path, bytes, Some(&metadata), |file| keep(file, &metadata)).map_err(error)
 }
 
 fn keep(file: &File, metadata: &Metadata) -> io::Result<()> {
-    file.set_times(FileTimes::new().set_modified(metadata.modified()?))?;
-    file.set_permissions(metadata.permissions())
+    file.set_permissions(metadata.permissions())?;
+    file.set_times(FileTimes::new().set_modified(metadata.modified()?))
 }
 
-/// Makes `path` another name of `known`, which holds `bytes`.
-pub(crate) fn hard_link(known: &Path, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
-    match temporary().make_in(folder(path), |temporary| fs::hard_link(known, temporary)) {
-        Ok(made) => made.into_temp_path().persist(path).map_err(|error| failed("write", path)(error.error)),
-        // Not every file system has them.
-        Err(_) => file(path, bytes),
-    }
+/// Another name of `known`, which holds `bytes`, in the place of `path`.
+pub(crate) fn hard_link(known: &Ready, path: &Path, bytes: &[u8]) -> Result<Ready, Failed> {
+    // Not every file system has them.
+    Ready::hard_link(known, path).or_else(|_| file(path, bytes))
 }
 
-/// Gives a symbolic link another target.
-pub(crate) fn link(target: &Path, path: &Path) -> Result<(), Failed> {
-    let error = failed("write", path);
-    let made = temporary().make_in(folder(path), |temporary| symlink(target, temporary)).map_err(&error)?;
-    made.into_temp_path().persist(path).map_err(|failed| error(failed.error))
+/// Another target for a symbolic link.
+pub(crate) fn link(target: &Path, path: &Path) -> Result<Ready, Failed> {
+    Ready::link(path, target).map_err(failed("write", path))
 }
 
 /// Why `RECORD` files could not be brought up to date.
@@ -83,20 +68,26 @@ impl From<Failed> for RecordsFailed {
     }
 }
 
-/// Gives the rows of changed files (paths in the tree) their hash and size as they are now, in every `RECORD` of the
-/// tree, whatever its layout is. `RECORD` files that change are added to `changed`.
-pub(crate) fn records(tree: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<(), RecordsFailed> {
-    if changed.is_empty() || !tree.is_dir() {
-        return Ok(());
+/// New contents for every `RECORD` of the tree, whatever its layout is, that lists changed files: with their hash and
+/// size. `changed` says where the contents of a changed file are, of which it gets the path in the tree.
+pub(crate) fn records(
+    tree: &Path,
+    changed: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Result<BTreeMap<PathBuf, Ready>, RecordsFailed> {
+    let mut fresh = BTreeMap::new();
+    if !tree.is_dir() {
+        return Ok(fresh);
     }
     for node in tree::walk(tree)?.into_iter().filter(|node| is_record(&node.path)) {
         let site = node.path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
         let place = tree.join(&node.path);
-        let old = fs::read(&place).map_err(failed("read", &place))?;
+        // One that was edited itself is read as it will be.
+        let source = changed(&node.path).unwrap_or_else(|| place.clone());
+        let old = fs::read(&source).map_err(failed("read", &source))?;
         let mut problem = None;
         let mut any = false;
         let new = record::with_hashes(&old, |row| {
-            let path = tree.join(resolve(site, row).filter(|path| changed.contains(path))?);
+            let path = changed(&resolve(site, row)?)?;
             any = true;
             match File::open(&path).and_then(Sha256::of_reader) {
                 Ok(measured) => Some(measured),
@@ -110,11 +101,10 @@ pub(crate) fn records(tree: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<()
             return Err(problem.into());
         }
         if any && new != old {
-            file(&place, &new)?;
-            changed.insert(node.path);
+            fresh.insert(node.path, file(&place, &new)?);
         }
     }
-    Ok(())
+    Ok(fresh)
 }
 
 fn is_record(path: &Path) -> bool {

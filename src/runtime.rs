@@ -164,6 +164,7 @@ mod tests {
             interpreter: "/usr/lib64/ld.so".into(),
             runtime: crate::inputs::Runtime::Copied,
             building: Vec::new(),
+            named: std::collections::BTreeMap::new(),
             tools: std::collections::BTreeMap::new(),
             env: std::collections::BTreeMap::new(),
         }

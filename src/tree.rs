@@ -113,7 +113,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, TreeError> {
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that lists folders; `walk` and `list` sort")]
 fn names(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, TreeError> {
-    let path = root.join(folder);
+    let path = if folder.as_os_str().is_empty() { root.to_owned() } else { root.join(folder) };
     fs::read_dir(&path)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| folder.join(entry.file_name()))).collect())
         .map_err(|source| TreeError::Read { path, source })

@@ -60,6 +60,37 @@ fn what_is_found_is_told_and_may_be_overwritten() {
 }
 
 #[test]
+fn a_link_to_a_file_stays_a_link() {
+    let folder = TempDir::new().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "/build/source-7").unwrap();
+    symlink("file", &link).unwrap();
+    let (changed, _) = run(&["references", text(&link), "--find", "/build/source-7", "--replace"], 0);
+    assert_eq!(changed, format!("{}\n", text(&link)));
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("file"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "/eeeee/eeeeee-e");
+    compile(folder.path(), &file);
+    run(&["strip", text(&link)], 0);
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("file"));
+}
+
+/// One needle that cannot be overwritten is found when others are overwritten already.
+#[test]
+fn all_references_are_overwritten_or_none() {
+    let folder = TempDir::new().unwrap();
+    for at in 0..20 {
+        fs::write(folder.path().join(format!("f{at}")), "/build/source-7").unwrap();
+    }
+    fs::write(folder.path().join("z"), "/-/-/-").unwrap();
+    let arguments =
+        ["references", text(folder.path()), "--find", "/build/source-7", "--find", "/-/-", "--replace", "-j1"];
+    let (_, error) = run(&arguments, 2);
+    assert!(error.contains("too little of it"), "{error}");
+    assert_eq!(fs::read_to_string(folder.path().join("f0")).unwrap(), "/build/source-7");
+    assert_eq!(akb::tree::list(folder.path()).unwrap().len(), 21);
+}
+
+#[test]
 fn wrong_calls_are_told_apart() {
     let folder = TempDir::new().unwrap();
     let (_, error) = run(&["references", text(folder.path())], 2);

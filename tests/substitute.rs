@@ -177,3 +177,47 @@ fn one_file_that_does_not_match_keeps_all_as_they_were() {
     std::os::unix::fs::symlink("a", folder.path().join("l")).unwrap();
     akb(folder.path(), &["l", "--replace-fail", "/usr/local", "b"]).code(2);
 }
+
+#[test]
+fn files_are_found_by_any_path_and_once() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    fs::write(folder.path().join("a"), "old\n").unwrap();
+    let arguments = ["../a", "../sub/../a", "--replace-fail", "old", "new"];
+    let done = akb(&folder.path().join("sub"), &arguments).success();
+    assert!(out(&done).ends_with("1 matches, 1 files changed\n"), "{}", out(&done));
+    assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "new\n");
+    let failed = err(&akb(folder.path(), &["sub", "--replace-fail", "old", "new"]).code(1));
+    assert!(failed.contains("sub: it is a folder; name the files in it"), "{failed}");
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_are_taken_and_printed_as_they_are() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a"), b"M\xfcller\nold\n").unwrap();
+    let mut command = Command::cargo_bin("akb").unwrap();
+    command.current_dir(folder.path()).args(["substitute", "a", "-n", "--replace-fail"]);
+    command.args([b"M\xfcller".as_slice(), b"M\xe4\xdf".as_slice()].map(std::ffi::OsStr::from_bytes));
+    let diff = command.assert().success().get_output().stdout.clone();
+    assert!(diff.ends_with(b"-M\xfcller\n+M\xe4\xdf\n old\n"), "{}", String::from_utf8_lossy(&diff));
+    // A variable that is set to nothing is set.
+    fs::write(folder.path().join("b"), "<@X@>").unwrap();
+    let mut command = Command::cargo_bin("akb").unwrap();
+    command.current_dir(folder.path()).env("X", "").args(["substitute", "b", "--subst-var", "X"]).assert().success();
+    assert_eq!(fs::read_to_string(folder.path().join("b")).unwrap(), "<>");
+}
+
+/// More files than a process may open.
+#[test]
+fn many_files_are_changed_at_once() {
+    let folder = fixture("[[substitute]]\nfiles = [\"many/*\"]\nreplace = \"old\"\nwith = \"new\"\n");
+    fs::create_dir(folder.path().join("tree/many")).unwrap();
+    for at in 0..200 {
+        fs::write(folder.path().join(format!("tree/many/{at}")), "old").unwrap();
+    }
+    let akb = assert_cmd::cargo::cargo_bin("akb");
+    let script = format!("ulimit -n 100; exec '{}' substitute tree --rules akb.toml", akb.display());
+    Command::new("sh").current_dir(folder.path()).args(["-c", &script]).assert().success();
+    assert_eq!(fs::read_to_string(folder.path().join("tree/many/199")).unwrap(), "new");
+}

@@ -2,6 +2,7 @@
 //!
 //! The environment, the clock and the machine's size are read here and nowhere else.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,13 @@ impl Context {
         env(name)
     }
 
+    /// A variable of the environment as it is; empty is a value too.
+    #[expect(clippy::unused_self, reason = "the environment is a part of the context")]
+    #[expect(clippy::disallowed_methods, reason = "a room that reads the environment")]
+    pub(crate) fn env_bytes(&self, name: &OsStr) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
     /// The user's home folder.
     pub(crate) fn home(&self) -> Option<PathBuf> {
         self.env("HOME").map(PathBuf::from)
@@ -110,9 +118,14 @@ impl Context {
 
     /// Writes a result to standard output. A closed pipe is no error: `akb plan | head` is a fair use.
     pub(crate) fn print(&self, text: &str) {
+        self.print_bytes(text.as_bytes());
+    }
+
+    /// The same for what may be no UTF-8: a diff of such files.
+    pub(crate) fn print_bytes(&self, bytes: &[u8]) {
         self.renderer.suspend(|| {
             let mut out = std::io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            let _ = out.write_all(bytes).and_then(|()| out.flush());
         });
     }
 

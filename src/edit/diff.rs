@@ -30,7 +30,15 @@ pub(super) fn write(out: &mut Vec<u8>, path: &Path, change: &Change) {
     let lines = |bytes| <[u8]>::split_inclusive(bytes, |byte| *byte == b'\n').collect::<Vec<&[u8]>>();
     let (before, after) = (lines(before), lines(&change.after.bytes));
     let diff = TextDiff::configure().newline_terminated(true).diff_slices(&before, &after);
-    let _ = diff.unified_diff().header(old_header, &new).to_writer(&mut *out);
+    // All hunks at once would be written as text, which these bytes may not be.
+    for (index, hunk) in diff.unified_diff().iter_hunks().enumerate() {
+        if index == 0 {
+            // `patch` takes a name up to white space, unless a tab ends it.
+            let end = |name: &str| if name.contains(' ') && !name.starts_with('"') { "\t" } else { "" };
+            let _ = writeln!(out, "--- {old_header}{}\n+++ {new}{}", end(old_header), end(&new));
+        }
+        let _ = hunk.to_writer(&mut *out);
+    }
 }
 
 /// A name as git quotes it: control characters and quotes escaped, in quotes if there are any.

@@ -68,6 +68,16 @@ fn a_diff_can_be_read() {
 }
 
 #[test]
+fn a_diff_has_the_bytes_of_the_files() {
+    let all = changes(vec![("a b", Change { before: Some(b"\xe9\nold".to_vec()), ..change(None, "new\n") })]);
+    // A tab ends a name with white space.
+    assert_eq!(
+        all.diff(),
+        b"--- a/a b\t\n+++ b/a b\t\n@@ -1,2 +1 @@\n-\xe9\n-old\n\\ No newline at end of file\n+new\n"
+    );
+}
+
+#[test]
 fn a_hard_link_is_broken_and_the_mode_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (cache, tree) = (folder.path().join("cache"), folder.path().join("tree"));

@@ -1,14 +1,13 @@
 //! Changes become files.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use super::Change;
 use crate::explain::{ExitCode, Explain};
+use crate::rewrite::{Failed, Ready, put};
 
 /// Why changes could not be written. Nothing was, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -75,28 +74,26 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EditE
     move |source| EditError::Io { doing, path, source }
 }
 
-/// Writes every file beside its place first, then lets all of them take it. Until the first one does, an error
-/// leaves everything as it was: the temporary files, and the folders made for new ones, go away.
+/// Writes every file beside its place first, then lets all of them take it. An error leaves everything as it was:
+/// the temporary files, and the folders made for new ones, go away.
 pub(super) fn all<'a>(root: &Path, changes: impl Iterator<Item = (&'a PathBuf, &'a Change)>) -> Result<(), EditError> {
     let mut folders = Folders::default();
     let mut ready = Vec::new();
     for (path, change) in changes {
-        ready.push((beside(root, path, change, &mut folders)?, root.join(path), change.before.is_some()));
+        ready.push(beside(root, path, change, &mut folders)?);
     }
-    for (file, path, replaces) in ready {
-        let kept = if replaces { file.persist(&path) } else { file.persist_noclobber(&path) };
-        kept.map_err(|error| io_error("write", &path)(error.error))?;
-    }
+    put(ready).map_err(|Failed { doing, path, source }| EditError::Io { doing, path, source })?;
     folders.keep();
     Ok(())
 }
 
 /// The new contents in a temporary file beside their place.
-fn beside(root: &Path, path: &Path, change: &Change, folders: &mut Folders) -> Result<NamedTempFile, EditError> {
+fn beside(root: &Path, path: &Path, change: &Change, folders: &mut Folders) -> Result<Ready, EditError> {
     let place = root.join(path);
     if path.components().any(|part| matches!(part, std::path::Component::ParentDir)) {
         return Err(EditError::Leaves { path: path.to_owned() });
     }
+    let mut old = None;
     let mode = match &change.before {
         Some(before) => {
             let metadata = fs::symlink_metadata(&place).map_err(io_error("read", &place))?;
@@ -108,6 +105,7 @@ fn beside(root: &Path, path: &Path, change: &Change, folders: &mut Folders) -> R
                 return Err(EditError::Changed { path: place });
             }
             let mode = metadata.permissions().mode() & 0o7777;
+            old = Some(metadata);
             change.executable.map_or(mode, |executable| if executable { mode | 0o111 } else { mode & !0o111 })
         }
         None if fs::symlink_metadata(&place).is_ok() => return Err(EditError::Exists { path: place }),
@@ -118,11 +116,8 @@ fn beside(root: &Path, path: &Path, change: &Change, folders: &mut Folders) -> R
     if change.before.is_none() {
         folders.make(root, folder)?;
     }
-    let mut file = NamedTempFile::with_prefix_in(".akb-edit-", folder).map_err(io_error("write", folder))?;
-    let failed = || io_error("write", &place);
-    file.write_all(&change.after.bytes).map_err(failed())?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(failed())?;
-    Ok(file)
+    let finish = |file: &fs::File| file.set_permissions(fs::Permissions::from_mode(mode));
+    Ready::contents(&place, &change.after.bytes, old.as_ref(), finish).map_err(io_error("write", &place))
 }
 
 /// Folders that were made for new files; they go away with it unless they are kept.

@@ -196,6 +196,7 @@ fn assemble(wish: &Wish, arch: Arch, facts: &Facts, compiler: Option<&Path>) -> 
         interpreter,
         runtime: super::Runtime::Copied,
         building: Vec::new(),
+        named: BTreeMap::new(),
         tools: BTreeMap::new(),
         env: BTreeMap::new(),
     })

@@ -41,6 +41,8 @@ pub struct Inputs {
     /// Folders of theirs that have headers, pkg-config files or a compiler: what nothing needs at run time unless it
     /// is linked against a library in it. Sorted.
     pub building: Vec<PathBuf>,
+    /// Folders of theirs that stay where they are, by the names that substitutions may use for them.
+    pub named: BTreeMap<String, PathBuf>,
     /// Scripts that builds find before all other programs: name and text.
     pub tools: BTreeMap<String, String>,
     /// Variables of builds beyond these lists. A recipe's flags are added to those that are flags.

@@ -1,6 +1,7 @@
 //! What each kind of derivation does.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 
 use super::attributes::{AttributeError, Attributes};
 use super::propagated::{self, PropagatedError};
-use super::store::Store;
+use super::store::{Store, StorePath};
 use crate::cache::CacheError;
 use crate::digest::Sha256;
 use crate::explain::{ExitCode, Explain};
@@ -354,7 +355,11 @@ fn give_inputs(
         return Ok(());
     }
     // A store path never holds anything else, so its name is its identity.
-    let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(Prefix::named).collect();
+    let prefix = |path: PathBuf| match path.file_name().and_then(OsStr::to_str).map(StorePath::new) {
+        Some(Ok(known)) => Prefix::named(path).called(known.name()),
+        _ => Prefix::named(path),
+    };
+    let prefixes: Vec<Prefix> = propagated::closure(&paths)?.into_iter().map(prefix).collect();
     let wish = Wish { python: sidecar.target.python, compiles, shown: vec![attributes.store()] };
     tools.given.outside = vec![attributes.store()];
     tools.given.unique = true;

@@ -28,10 +28,12 @@ pub(super) fn assemble(
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
     let layout = Layout::canonical(inputs.target.python);
-    install(tree, &layout, locked, wheels, rules, install::Files::Linked, tools, |plan| {
+    let following = Following { rules, inputs: &inputs.named };
+    install(tree, &layout, locked, wheels, &following, install::Files::Linked, tools, |plan| {
         give_interpreter(tree, plan, inputs)
     })?;
-    finish(tree, &layout, locked, inputs, bytecode, tools)
+    let kept = rules.inputs().iter().filter_map(|name| inputs.named.get(name).cloned()).collect();
+    finish(tree, &layout, locked, inputs, &kept, bytecode, tools)
 }
 
 /// Makes a site in `tree`, which does not exist yet: what wheels bring, no interpreter, nothing relinked.
@@ -43,7 +45,9 @@ pub(super) fn site(
     tools: &Tools<'_>,
 ) -> Result<(), PipelineError> {
     let layout = Layout::canonical(locked.sidecar.target.python);
-    install(tree, &layout, locked, wheels, rules, install::Files::Copied, tools, |plan| {
+    // It is kept by its hash, whatever inputs it gets later.
+    let following = Following { rules, inputs: &BTreeMap::new() };
+    install(tree, &layout, locked, wheels, &following, install::Files::Copied, tools, |plan| {
         plan.without_interpreter();
         Ok(())
     })
@@ -61,7 +65,13 @@ pub(super) fn complete(
     let mut plan = install::plan(&[], &layout, &BTreeMap::new())?;
     give_interpreter(tree, &mut plan, inputs)?;
     install::write(&plan, tree, install::Files::Copied, tools.settings.jobs, tools.reporter)?;
-    finish(tree, &layout, locked, inputs, bytecode, tools)
+    finish(tree, &layout, locked, inputs, &BTreeSet::new(), bytecode, tools)
+}
+
+/// Rules, and what they may name.
+struct Following<'a> {
+    rules: &'a Rules,
+    inputs: &'a BTreeMap<String, PathBuf>,
 }
 
 /// Copies Python into the tree, or leads the tree to it.
@@ -80,7 +90,7 @@ fn install(
     layout: &Layout,
     locked: &Locked,
     wheels: &[Wheel],
-    rules: &Rules,
+    following: &Following<'_>,
     files: install::Files,
     tools: &Tools<'_>,
     complete: impl FnOnce(&mut SitePlan) -> Result<(), PipelineError>,
@@ -93,10 +103,10 @@ fn install(
         install::write(&plan, tree, files, jobs, reporter)?;
         Ok::<_, PipelineError>(((), format!("{} packages, {} files", wheels.len(), plan.files.len())))
     })?;
-    if rules.is_empty() {
+    if following.rules.is_empty() {
         return Ok(());
     }
-    let changed = staged(reporter, Stage::Replace, None, || follow(tree, rules, layout, tools))?;
+    let changed = staged(reporter, Stage::Replace, None, || follow(tree, following, layout, tools))?;
     install::refresh_records(tree, layout, &recorded(changed), jobs)?;
     Ok(())
 }
@@ -113,6 +123,7 @@ fn finish(
     layout: &Layout,
     locked: &Locked,
     inputs: &Inputs,
+    kept: &BTreeSet<PathBuf>,
     bytecode: bool,
     tools: &Tools<'_>,
 ) -> Result<Identity, PipelineError> {
@@ -132,7 +143,7 @@ fn finish(
     })?;
     install::refresh_records(tree, layout, &recorded(changed), jobs)?;
     if tools.given.unique {
-        forget_builds(tree, inputs, &linked, tools)?;
+        forget_builds(tree, inputs, kept, &linked, tools)?;
     }
     staged(reporter, Stage::Finish, None, || {
         let mut summary = String::new();
@@ -152,15 +163,16 @@ fn finish(
     })
 }
 
-/// Overwrites the names of inputs that only builds need: compilers and headers are not to live as long as the tree.
+/// Overwrites the names of inputs that only builds need, but for those in `kept`, which the recipe names: compilers and headers are not to live as long as the tree.
 fn forget_builds(
     tree: &Path,
     inputs: &Inputs,
+    kept: &BTreeSet<PathBuf>,
     linked: &BTreeMap<PathBuf, relink::Linked>,
     tools: &Tools<'_>,
 ) -> Result<(), PipelineError> {
     let libraries = linked.values().flat_map(|linked| &linked.needs).filter_map(|need| need.found.as_ref());
-    let used: BTreeSet<&PathBuf> = libraries.chain([&inputs.python, &inputs.interpreter]).collect();
+    let used: BTreeSet<&PathBuf> = libraries.chain([&inputs.python, &inputs.interpreter]).chain(kept).collect();
     let unused = inputs.building.iter().filter(|folder| !used.iter().any(|path| path.starts_with(folder)));
     let needles = unused.fold(Needles::default(), |mut needles, folder| {
         let bytes = folder.as_os_str().as_bytes().to_vec();
@@ -182,15 +194,13 @@ fn forget_builds(
 /// Makes the files what the rules say. Gives those that changed, from the top of the tree.
 fn follow(
     tree: &Path,
-    rules: &Rules,
+    following: &Following<'_>,
     layout: &Layout,
     tools: &Tools<'_>,
 ) -> Result<(BTreeSet<String>, String), PipelineError> {
-    // No path of the inputs: what a tree needs of them is copied, or found by relinking.
-    let named = BTreeMap::new();
     let python = Some(layout.python);
-    let job = substitute::Job { tree, prefix: PREFIX, python, inputs: &named };
-    let plan = substitute::plan(rules, &job, tools.settings.jobs)?;
+    let job = substitute::Job { tree, prefix: PREFIX, python, inputs: following.inputs };
+    let plan = substitute::plan(following.rules, &job, tools.settings.jobs)?;
     for warning in &plan.report.warnings {
         tools.reporter.warn(warning.clone(), None);
     }

@@ -12,6 +12,7 @@ pub(super) enum Packing {
     Zip,
     Tar,
     Gzip,
+    Zlib,
     Bzip2,
     Xz,
     Zstd,
@@ -103,40 +104,45 @@ pub(super) fn open<'a>(
     match packing {
         Packing::Zip => unzip(bytes, budget, give, &mut outline),
         Packing::Tar => untar(bytes, budget, give, &mut outline),
-        _ => match decompress(packing, bytes, budget) {
-            Ok(content) => {
-                let member = "content".to_owned();
-                give(Part { member, bytes: content.into(), is_name: false }, budget);
-            }
-            Err(reason) => outline.unread.push((None, reason)),
-        },
+        _ => {
+            let (content, reason) = decompress(packing, bytes, budget);
+            let member = "content".to_owned();
+            give(Part { member, bytes: content.into(), is_name: false }, budget);
+            outline.unread.extend(reason.map(|reason| (None, reason)));
+        }
     }
     outline.told.sort_unstable_by_key(|range| range.start);
     outline
 }
 
-fn decompress(packing: Packing, bytes: &[u8], budget: &mut Budget) -> Result<Vec<u8>, String> {
+/// What is unpacked of `bytes`, and why that may not be all.
+pub(super) fn decompress(packing: Packing, bytes: &[u8], budget: &mut Budget) -> (Vec<u8>, Option<String>) {
     let reader: Box<dyn Read + '_> = match packing {
         Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+        Packing::Zlib => Box::new(flate2::bufread::ZlibDecoder::new(bytes)),
         Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(bytes)),
         Packing::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, DECODER >> 10)),
-        Packing::Zstd => Box::new(
-            ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, u64::from(DECODER))
-                .map_err(|error| error.to_string())?,
-        ),
+        Packing::Zstd => {
+            match ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, u64::from(DECODER)) {
+                Ok(decoder) => Box::new(decoder),
+                Err(error) => return (Vec::new(), Some(error.to_string())),
+            }
+        }
         Packing::Zip | Packing::Tar => Box::new(bytes),
     };
     take(reader, budget)
 }
 
-/// All that a reader gives, within the limits.
-fn take(reader: impl Read, budget: &mut Budget) -> Result<Vec<u8>, String> {
+/// All that a reader gives, within the limits, and why that may not be all.
+fn take(reader: impl Read, budget: &mut Budget) -> (Vec<u8>, Option<String>) {
     let limit = MEMBER.min(budget.bytes);
     let mut content = Vec::new();
-    reader.take(limit + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    let outcome = reader.take(limit + 1).read_to_end(&mut content);
     let size = content.len() as u64;
     budget.bytes = budget.bytes.saturating_sub(size);
-    if size > limit { Err(format!("it unpacks to more than {limit} bytes")) } else { Ok(content) }
+    let too_much = || (size > limit).then(|| format!("it unpacks to more than {limit} bytes"));
+    let reason = outcome.map_or_else(|error| Some(error.to_string()), |_| too_much());
+    (content, reason)
 }
 
 fn unzip<'a>(bytes: &'a [u8], budget: &mut Budget, give: &mut dyn FnMut(Part<'a>, &mut Budget), outline: &mut Outline) {
@@ -144,6 +150,9 @@ fn unzip<'a>(bytes: &'a [u8], budget: &mut Budget, give: &mut dyn FnMut(Part<'a>
         Ok(archive) => archive,
         Err(error) => return outline.unread.push((None, error.to_string())),
     };
+    if announced(bytes, archive.comment()).is_some_and(|count| count != archive.len()) {
+        outline.unread.push((None, "it has several members of one name; only the last of them".to_owned()));
+    }
     for index in 0..archive.len() {
         budget.members = budget.members.saturating_sub(1);
         if budget.members == 0 {
@@ -164,16 +173,22 @@ fn unzip<'a>(bytes: &'a [u8], budget: &mut Budget, give: &mut dyn FnMut(Part<'a>
             tell(outline, bytes, at.saturating_add(head), raw_name.len() as u64);
         }
         give(Part { member: name.clone(), bytes: raw_name.into(), is_name: true }, budget);
-        match take(&mut member, budget) {
-            Ok(content) => {
-                if let (zip::CompressionMethod::Stored, Some(start)) = (member.compression(), member.data_start()) {
-                    tell(outline, bytes, start, member.compressed_size());
-                }
-                give(Part { member: name, bytes: content.into(), is_name: false }, budget);
-            }
-            Err(reason) => outline.unread.push((Some(name), reason)),
+        let (content, reason) = take(&mut member, budget);
+        if let (None, zip::CompressionMethod::Stored, Some(start)) =
+            (&reason, member.compression(), member.data_start())
+        {
+            tell(outline, bytes, start, member.compressed_size());
         }
+        outline.unread.extend(reason.map(|reason| (Some(name.clone()), reason)));
+        give(Part { member: name, bytes: content.into(), is_name: false }, budget);
     }
+}
+
+/// How many members the end of an archive says that there are.
+fn announced(bytes: &[u8], comment: &[u8]) -> Option<usize> {
+    let end = &bytes[bytes.len().checked_sub(END_OF_ZIP + comment.len())?..];
+    let count = u16::from_le_bytes(*end.get(10..)?.first_chunk()?);
+    (end.starts_with(b"PK\x05\x06") && count != u16::MAX).then_some(usize::from(count))
 }
 
 fn tell(outline: &mut Outline, bytes: &[u8], start: u64, size: u64) {

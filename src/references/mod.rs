@@ -21,6 +21,7 @@ mod place;
 mod replace;
 mod scan;
 mod search;
+mod sections;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -74,10 +75,7 @@ pub enum Encoding {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, offset, place, needle, count, .. } = self;
-        write!(f, "{}", path.display())?;
-        if let Some(member) = &self.member {
-            write!(f, "!{member}")?;
-        }
+        f.write_str(&shown(path, self.member.as_deref()))?;
         write!(f, " at {offset}, {place}: {needle}")?;
         if self.encoding == Encoding::Utf16 {
             f.write_str(" in UTF-16")?;
@@ -101,11 +99,7 @@ pub struct Unread {
 
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        if let Some(member) = &self.member {
-            write!(f, "!{member}")?;
-        }
-        write!(f, " was not looked into: {}", self.reason)
+        write!(f, "{} was not looked into: {}", shown(&self.path, self.member.as_deref()), self.reason)
     }
 }
 
@@ -157,6 +151,16 @@ impl Filter {
         let others_may = !self.deny.is_empty() && self.allow.is_empty() && self.allow_in.is_empty();
         !allowed && !others_may
     }
+}
+
+/// A file and member as a person is told. Names are made by others: what controls a terminal is escaped.
+fn shown(path: &Path, member: Option<&str>) -> String {
+    let name = path.display().to_string();
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars().chain(member.into_iter().flat_map(|member| std::iter::once('!').chain(member.chars()))) {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
 }
 
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -59,6 +59,9 @@ impl Place {
 
     /// What a person can do about a reference there.
     pub fn advice(&self, in_archive: bool) -> &'static str {
+        if matches!(self, Self::Section { name } if is_debug(name)) {
+            return "remove debug information: akb strip";
+        }
         if in_archive || *self == Self::Archive {
             return "it is in an archive: leave the archive out of the tree, or build it without the path";
         }
@@ -69,7 +72,6 @@ impl Place {
             Self::Interpreter | Self::SearchPath { .. } | Self::Needed | Self::Soname => {
                 "let the linker look elsewhere: akb relink, which keeps only folders that are needed"
             }
-            Self::Section { name } if is_debug(name) => "remove debug information: akb strip",
             Self::Text { .. } | Self::Archive | Self::Bytecode | Self::Section { .. } | Self::Elf | Self::Binary => {
                 "overwrite it: akb references --replace"
             }

@@ -15,7 +15,7 @@ use super::scan::{io_error, parallel, place_of, prepare};
 use super::search::Matcher;
 use super::{Filter, Found, Needles, Place, ReferencesError, Unread, scan};
 use crate::report::Reporter;
-use crate::rewrite;
+use crate::rewrite::{self, Ready};
 
 /// What is overwritten, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub struct Replaced {
 /// Overwrites all needles in `tree` that the policy does not allow, so that a later [`scan`](fn@scan) finds only those that it
 /// allows. Files keep size, mode and time.
 ///
-/// Everything is looked up first, and nothing is changed where one reference has to be refused: archives cannot be
+/// Everything is looked up and written beside its place first, and nothing is changed where one file cannot be written, or
+/// one reference has to be refused: archives cannot be
 /// edited in place, nor names, and where something functional would break the policy must say so. In `.dynstr` an
 /// entry of RUNPATH is overwritten like any text: the linker then looks into a folder that does not exist, which is
 /// harmless; relinking removes it. Bytecode that names its source by hash gets the hash of the edited source, and rows
@@ -80,6 +81,8 @@ pub fn replace(
 ) -> Result<Replaced, ReferencesError> {
     check_filler(needles, policy.filler)?;
     let matcher = prepare(needles)?;
+    // A link to a file stays one.
+    let tree = &if tree.is_file() { fs::canonicalize(tree).map_err(io_error("read", tree))? } else { tree.to_owned() };
     let scanned = scan(tree, needles, jobs)?;
     let (forbidden, kept): (Vec<Found>, Vec<Found>) =
         scanned.found.into_iter().partition(|found| policy.filter.forbids(found));
@@ -100,17 +103,26 @@ pub fn replace(
     let edit = |(path, task): (&&Path, &Task<'_>)| task.run(tree, path, &matcher, policy.filler);
     let edits = parallel(jobs, || jobs_by_path.par_iter().map(edit).collect::<Result<Vec<Edit>, _>>())??;
     let mut replaced = Replaced { kept, unread: scanned.unread, ..Replaced::default() };
+    let mut ready: BTreeMap<PathBuf, Ready> = BTreeMap::new();
+    let mut bytecode = Vec::new();
     for edit in edits {
         replaced.count += edit.count;
-        replaced.changed.extend(edit.changed);
-        for (path, header) in edit.bytecode {
-            let mut bytes = fs::read(&path).map_err(io_error("read", &path))?;
-            bytes.splice(..header.len().min(bytes.len()), header);
-            rewrite::file(&path, &bytes)?;
-            replaced.changed.extend(path.strip_prefix(tree).map(Path::to_owned));
-        }
+        ready.extend(edit.ready);
+        bytecode.extend(edit.bytecode);
     }
-    rewrite::records(tree, &mut replaced.changed)?;
+    for (place, header) in bytecode {
+        let path = place.strip_prefix(tree).unwrap_or(&place).to_owned();
+        // One that had references itself is overwritten already.
+        let source = ready.get(&path).map_or(place.as_path(), Ready::beside);
+        let mut bytes = fs::read(source).map_err(io_error("read", source))?;
+        bytes.splice(..header.len().min(bytes.len()), header);
+        let fresh = rewrite::file(&place, &bytes)?;
+        ready.insert(path, fresh);
+    }
+    let records = rewrite::records(tree, &|path| ready.get(path).map(|ready| ready.beside().to_owned()))?;
+    ready.extend(records);
+    replaced.changed.extend(ready.keys().cloned());
+    rewrite::put(ready.into_values().collect())?;
     reporter.note(format!("overwrote {} references in {} files", replaced.count, replaced.changed.len()));
     Ok(replaced)
 }
@@ -134,10 +146,9 @@ struct Task<'a> {
     is_link: bool,
 }
 
-/// What was done to it.
-#[derive(Default)]
+/// What is to take the place of its names, as paths in the tree.
 struct Edit {
-    changed: Vec<PathBuf>,
+    ready: Vec<(PathBuf, Ready)>,
     count: u64,
     bytecode: Vec<Fresh>,
 }
@@ -148,20 +159,21 @@ impl Task<'_> {
         if self.is_link {
             let target = fs::read_link(&place).map_err(io_error("read", &place))?;
             let (bytes, count) = self.overwrite(target.as_os_str().as_bytes(), path, matcher, filler)?;
-            rewrite::link(OsStr::from_bytes(&bytes).as_ref(), &place)?;
-            return Ok(Edit { changed: vec![path.to_owned()], count, bytecode: Vec::new() });
+            let ready = rewrite::link(OsStr::from_bytes(&bytes).as_ref(), &place)?;
+            return Ok(Edit { ready: vec![(path.to_owned(), ready)], count, bytecode: Vec::new() });
         }
         let old = fs::read(&place).map_err(io_error("read", &place))?;
         let (new, count) = self.overwrite(&old, path, matcher, filler)?;
-        rewrite::file(&place, &new)?;
-        let mut edit = Edit { changed: vec![path.to_owned()], count, bytecode: bytecode::fresh(&place, &old, &new)? };
+        let first = rewrite::file(&place, &new)?;
+        let mut bytecode = bytecode::fresh(&place, &old, &new)?;
+        let mut ready = Vec::new();
         for other in self.also {
             let other_place = place_of(tree, other);
-            rewrite::hard_link(&place, &other_place, &new)?;
-            edit.bytecode.extend(bytecode::fresh(&other_place, &old, &new)?);
-            edit.changed.push(other.clone());
+            ready.push((other.clone(), rewrite::hard_link(&first, &other_place, &new)?));
+            bytecode.extend(bytecode::fresh(&other_place, &old, &new)?);
         }
-        Ok(edit)
+        ready.push((path.to_owned(), first));
+        Ok(Edit { ready, count, bytecode })
     }
 
     /// The bytes with all of the needles gone.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::archive::{self, Budget, Outline, Packing};
 use super::place::{Layout, Place, context};
 use super::search::{Hit, Matcher};
-use super::{Encoding, Found, Needles, ReferencesError, Scan, Unread};
+use super::{Encoding, Found, Needles, ReferencesError, Scan, Unread, sections};
 use crate::tree::{self, Kind, Node};
 
 /// Finds all needles in the contents, names and link targets of `tree`, a folder or a single file. The result does not
@@ -116,6 +116,7 @@ fn stream(path: &Path, size: u64, matcher: &Matcher<'_>, buffer: &mut Vec<u8>) -
     let overlap = matcher.longest().max(MARK);
     buffer.resize(CHUNK + overlap, 0);
     let (mut kept, mut total, mut start) = (0, 0, None);
+    let mut begin = Vec::new();
     loop {
         let count = match file.read(&mut buffer[kept..kept + CHUNK]) {
             Ok(count) => count,
@@ -127,12 +128,16 @@ fn stream(path: &Path, size: u64, matcher: &Matcher<'_>, buffer: &mut Vec<u8>) -
         // A short file is at its end when its size was read; a second call would only say so.
         let is_end = count == 0 || total == size;
         let bytes = &buffer[..filled];
-        let head = *start.get_or_insert_with(|| Packing::of(&bytes[..filled.min(MARK)], &[]).is_some());
+        let head = *start.get_or_insert_with(|| {
+            begin.extend_from_slice(&bytes[..filled.min(sections::HEADER)]);
+            Packing::of(&bytes[..filled.min(MARK)], &[]).is_some()
+        });
         if head || !matcher.find(bytes).is_empty() {
             return Ok(true);
         }
         if is_end {
-            return Ok(Packing::of(&[], &bytes[filled.saturating_sub(MARK)..]).is_some());
+            let end = &bytes[filled.saturating_sub(MARK)..];
+            return Ok(Packing::of(&[], end).is_some() || sections::any(&file, &begin));
         }
         // Hits that are cut off here are found again with their whole text, those that are not have returned.
         let from = filled.saturating_sub(overlap);
@@ -167,7 +172,8 @@ impl Tally<'_> {
     fn whole(&mut self, bytes: &[u8], member: Option<&str>, depth: usize, budget: &mut Budget) {
         let end = &bytes[bytes.len().saturating_sub(MARK)..];
         let Some(packing) = Packing::of(&bytes[..bytes.len().min(MARK)], end) else {
-            return self.plain(bytes, member, None);
+            self.plain(bytes, member, None);
+            return self.sections(bytes, member, budget);
         };
         let outline = archive::open(packing, bytes, depth, budget, &mut |part, budget| {
             let name = member.map_or_else(|| part.member.clone(), |outer| format!("{outer}!{}", part.member));
@@ -184,6 +190,16 @@ impl Tally<'_> {
             let member = (!names.is_empty()).then(|| names.join("!"));
             Unread { path: self.path.to_owned(), member, reason }
         }));
+    }
+
+    /// The compressed sections of an ELF file.
+    fn sections(&mut self, bytes: &[u8], member: Option<&str>, budget: &mut Budget) {
+        sections::open(bytes, budget, &mut |section, content, reason| {
+            let name = member.map_or_else(|| section.to_owned(), |outer| format!("{outer}!{section}"));
+            self.plain(content, Some(&name), Some(&Place::Section { name: section.to_owned() }));
+            let path = self.path.to_owned();
+            self.look.unread.extend(reason.map(|reason| Unread { path, member: Some(name), reason }));
+        });
     }
 
     fn rows(&mut self, bytes: &[u8], hits: &[Hit], member: Option<&str>, mut place: impl FnMut(usize) -> Place) {
@@ -333,6 +349,53 @@ mod tests {
         zipapp!inner.jar!m.pyc at 0, bytecode: /shop/0123abcd-tool
         unread broken.gz None
         ");
+    }
+
+    /// Names are made by others, and so are archives that end early or say one name twice.
+    #[test]
+    fn what_is_odd_is_told() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = |name: &str| tree.path().join(name);
+        fs::write(path("late.gz"), [gzip(HELD.as_bytes()), b"more".to_vec()].concat()).unwrap();
+        let members: [(&str, &[u8]); 2] = [("one", HELD.as_bytes()), ("two", b"")];
+        let mut twice = zip(&members, zip::CompressionMethod::Deflated);
+        let names: Vec<usize> = memchr::memmem::find_iter(&twice, b"two").collect();
+        for at in names {
+            twice[at..at + 3].copy_from_slice(b"one");
+        }
+        fs::write(path("twice.zip"), twice).unwrap();
+        fs::write(path("\u{1b}[2J\n"), HELD).unwrap();
+        insta::assert_snapshot!(lines(tree.path(), 1), @r"
+        \u{1b}[2J\n at 0, line 1: /shop/0123abcd-tool
+        late.gz!content at 0, line 1: /shop/0123abcd-tool
+        unread late.gz None
+        unread twice.zip None
+        ");
+    }
+
+    #[test]
+    fn compressed_sections_are_looked_into() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = |name: &str| tree.path().join(name);
+        let (debug, plain) = (path("section"), path("plain"));
+        fs::write(&debug, format!("{}{HELD}", " ".repeat(5000))).unwrap();
+        let objcopy = |arguments: &[&str]| {
+            assert!(std::process::Command::new("objcopy").args(arguments).status().unwrap().success());
+        };
+        let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
+        fs::write(&plain, crate::relink::elf::sample::Sample::default().make()).unwrap();
+        objcopy(&["--add-section", &format!(".debug_x={}", text(&debug)), &text(&plain)]);
+        for how in ["zlib-gabi", "zlib-gnu"] {
+            objcopy(&[&format!("--compress-debug-sections={how}"), &text(&plain), &text(&path(how))]);
+        }
+        fs::remove_file(plain).unwrap();
+        fs::remove_file(debug).unwrap();
+        insta::assert_snapshot!(lines(tree.path(), 1), @r"
+        zlib-gabi!.debug_x at 5000, ELF .debug_x: /shop/0123abcd-tool
+        zlib-gnu!.zdebug_x at 5000, ELF .zdebug_x: /shop/0123abcd-tool
+        ");
+        let found = scan(tree.path(), &needles(), jobs(1)).unwrap().found;
+        assert_eq!(found[0].place.advice(true), "remove debug information: akb strip");
     }
 
     #[test]

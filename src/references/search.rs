@@ -36,10 +36,50 @@ pub(super) struct Matcher<'a> {
     needles: &'a Needles,
     anchors: Anchors,
     /// What may begin with each anchor.
-    groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>>,
+    groups: BTreeMap<Vec<u8>, Group>,
     words: Vec<WordFinder<'a>>,
     longest: usize,
     shortest: usize,
+}
+
+/// All that begins with one anchor. There may be thousands of it.
+#[derive(Default)]
+struct Group {
+    /// Indices of patterns, and whether they are looked for in UTF-16.
+    patterns: Vec<(usize, bool)>,
+    /// Literals in each of their forms, sorted by their bytes.
+    forms: Vec<Form>,
+}
+
+/// The bytes of a literal, as they are or in UTF-16.
+struct Form {
+    bytes: Vec<u8>,
+    which: usize,
+    wide: bool,
+    /// The longest other form that this one begins with.
+    inner: Option<usize>,
+}
+
+impl Group {
+    /// Sorts the forms and leaves out those that are there already.
+    fn finish(&mut self) {
+        self.forms.sort_by(|a, b| (&a.bytes, a.which).cmp(&(&b.bytes, b.which)));
+        self.forms.dedup_by(|second, first| second.bytes == first.bytes);
+        for at in 1..self.forms.len() {
+            let mut inner = Some(at - 1);
+            while let Some(index) = inner.filter(|&index| !self.forms[at].bytes.starts_with(&self.forms[index].bytes)) {
+                inner = self.forms[index].inner;
+            }
+            self.forms[at].inner = inner;
+        }
+    }
+
+    /// All forms that `text` begins with. All that begin it begin each other, and the last form that is not greater.
+    fn begin<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = &'a Form> {
+        let after = self.forms.partition_point(|form| form.bytes.as_slice() <= text);
+        let chain = std::iter::successors(after.checked_sub(1), |&index| self.forms[index].inner);
+        chain.map(|index| &self.forms[index]).filter(move |form| text.starts_with(&form.bytes))
+    }
 }
 
 /// Finds the first bytes of strings, all of one length.
@@ -56,19 +96,23 @@ const ANCHOR: usize = 12;
 impl<'a> Matcher<'a> {
     /// Prepares needles without flaws; the error is a reason.
     pub(super) fn new(needles: &'a Needles) -> Result<Self, String> {
-        let heads = || {
-            let patterns = needles.patterns.iter().enumerate().map(|(at, one)| (Which::Pattern(at), &one.prefix));
-            let literals = needles.literals.iter().enumerate().map(|(at, one)| (Which::Literal(at), &one.bytes));
-            patterns.chain(literals)
-        };
-        let length = heads().map(|(_, bytes)| bytes.len()).min().unwrap_or(ANCHOR).min(ANCHOR);
-        let mut groups: BTreeMap<Vec<u8>, Vec<(Which, bool)>> = BTreeMap::new();
-        for (which, bytes) in heads() {
-            for wide in [false, true] {
-                let all = if wide { widened(bytes) } else { bytes.clone() };
-                groups.entry(all[..length].to_vec()).or_default().push((which, wide));
+        let heads = needles.patterns.iter().map(|one| &one.prefix);
+        let heads = heads.chain(needles.literals.iter().map(|one| &one.bytes));
+        let length = heads.map(Vec::len).min().unwrap_or(ANCHOR).min(ANCHOR);
+        let mut groups: BTreeMap<Vec<u8>, Group> = BTreeMap::new();
+        for wide in [false, true] {
+            let form = |bytes: &Vec<u8>| if wide { widened(bytes) } else { bytes.clone() };
+            for (index, pattern) in needles.patterns.iter().enumerate() {
+                let anchor = form(&pattern.prefix)[..length].to_vec();
+                groups.entry(anchor).or_default().patterns.push((index, wide));
+            }
+            for (which, literal) in needles.literals.iter().enumerate() {
+                let bytes = form(&literal.bytes);
+                let group = groups.entry(bytes[..length].to_vec()).or_default();
+                group.forms.push(Form { bytes, which, wide, inner: None });
             }
         }
+        groups.values_mut().for_each(Group::finish);
         let keys: Vec<Vec<u8>> = groups.keys().cloned().collect();
         let anchors = if keys.len() <= FEW {
             Anchors::Few(keys.iter().map(|key| Finder::new(key).into_owned()).collect())
@@ -143,15 +187,15 @@ impl<'a> Matcher<'a> {
 
     /// Looks what really begins at `at`, where an anchor was found.
     fn check(&self, bytes: &[u8], at: usize, anchor: &[u8], hits: &mut Vec<Hit>) {
-        for &(which, wide) in self.groups.get(anchor).into_iter().flatten() {
+        let Some(group) = self.groups.get(anchor) else { return };
+        for form in group.begin(&bytes[at..]) {
+            let which = Which::Literal(form.which);
+            hits.push(Hit { start: at, end: at + form.bytes.len(), which, wide: form.wide });
+        }
+        for &(index, wide) in &group.patterns {
             let text = View { bytes, at, wide };
-            let length = match which {
-                Which::Literal(index) => text.literal(&self.needles.literals[index].bytes),
-                Which::Pattern(index) => text.pattern(&self.needles.patterns[index]),
-                Which::Word(..) => None,
-            };
-            if let Some(length) = length {
-                hits.push(Hit { start: at, end: text.place(length - 1) + 1, which, wide });
+            if let Some(length) = text.pattern(&self.needles.patterns[index]) {
+                hits.push(Hit { start: at, end: text.place(length - 1) + 1, which: Which::Pattern(index), wide });
             }
         }
     }
@@ -267,6 +311,18 @@ mod tests {
         let needles = names.iter().fold(Needles::default(), |needles, name| needles.literal(*name));
         let text: Vec<String> = found(&needles, b"/build/src aaaaaa bcdef").into_iter().map(|hit| hit.1).collect();
         assert_eq!(text, ["/build/src", "/build", "aaaaa", "aaaa", "aaaaa", "aaaa", "aaaa", "bcde", "cdef"]);
+    }
+
+    /// Many strings with one beginning: the time a hit takes must not grow with their number.
+    #[test]
+    fn many_strings_with_one_beginning_are_told_apart() {
+        let name = |at: usize| format!("/build/source/of/everything/{at}");
+        let needles = (0..3000).map(name).chain([name(7)]).fold(Needles::default(), Needles::literal);
+        let text: String = (0..3000).map(|at| name(at) + "/x ").collect();
+        let expected: Vec<usize> = (0..3000).map(|at| at.to_string().len()).collect();
+        let found = found(&needles, text.as_bytes());
+        assert_eq!(found.len(), expected.iter().sum::<usize>());
+        assert_eq!(found.last().unwrap().1, name(2));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Hits as a table for a person.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use super::{Encoding, Found};
+use super::{Encoding, Found, shown};
 
 /// A line for each file, then one for each place in it: offset, place, needle, and what stands around it.
 pub fn table(found: &[Found]) -> String {
@@ -13,16 +14,10 @@ pub fn table(found: &[Found]) -> String {
     for (one, place) in found.iter().zip(&places) {
         let name = (&one.path, &one.member);
         if last != Some(name) {
-            let _ = write!(
-                text,
-                "{}",
-                if one.path.as_os_str().is_empty() { ".".into() } else { one.path.display().to_string() }
-            );
-            if let Some(member) = &one.member {
-                let _ = write!(text, "!{member}");
-            }
+            let path = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
+            text.push_str(&shown(path, one.member.as_deref()));
             for other in &one.also {
-                let _ = write!(text, " = {}", other.display());
+                let _ = write!(text, " = {}", shown(other, None));
             }
             text.push('\n');
             last = Some(name);

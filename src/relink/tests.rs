@@ -143,6 +143,7 @@ fn host_less() -> Inputs {
         interpreter: PathBuf::new(),
         runtime: Runtime::Copied,
         building: Vec::new(),
+        named: BTreeMap::new(),
         tools: std::collections::BTreeMap::new(),
         env: std::collections::BTreeMap::new(),
     }

@@ -14,6 +14,7 @@ mod check;
 mod debug;
 mod layout;
 mod source;
+mod split;
 mod strings;
 mod symbols;
 mod tree;
@@ -83,6 +84,9 @@ fn pristine(bytes: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
 
 fn plain(bytes: &[u8], options: Options, link: Option<&str>) -> Result<Option<Stripped>, Reason> {
     let source = Source::read(bytes)?;
+    if source.is_for_debuggers() {
+        return Err("it is a file for debuggers".to_owned());
+    }
     let mut change = Change::plan(&source, options)?;
     let debug = match link {
         Some(name) if change.drops_debug(&source) => {

@@ -6,7 +6,7 @@ use goblin::container::{Container, Ctx};
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use goblin::elf::program_header::ProgramHeader;
 use goblin::elf::section_header::{
-    SHF_ALLOC, SHN_XINDEX, SHT_GROUP, SHT_NOBITS, SHT_NULL, SHT_SYMTAB_SHNDX, SectionHeader,
+    SHF_ALLOC, SHN_XINDEX, SHT_GROUP, SHT_NOBITS, SHT_NOTE, SHT_NULL, SHT_SYMTAB_SHNDX, SectionHeader,
 };
 use goblin::elf::{Elf, Header};
 use scroll::ctx::SizeWith as _;
@@ -68,6 +68,12 @@ impl<'a> Source<'a> {
         let size = usize::from(header.e_shnum) * SectionHeader::size_with(&self.ctx);
         let start = usize::try_from(header.e_shoff).unwrap_or(usize::MAX);
         start..start.saturating_add(size)
+    }
+
+    /// Whether it is what a program was stripped of: all that would be loaded is empty, but for notes.
+    pub(super) fn is_for_debuggers(&self) -> bool {
+        let mut loaded = self.sections.iter().filter(|one| one.is_alloc() && one.header.sh_type != SHT_NOTE).peekable();
+        loaded.peek().is_some() && loaded.all(|section| section.header.sh_type == SHT_NOBITS)
     }
 
     /// Bytes that nothing explains are a stranger's: an archive behind a program, a signature.

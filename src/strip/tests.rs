@@ -216,3 +216,51 @@ fn trees_keep_hard_links_and_debug_files() {
     let again = super::tree(&tree, Options::default(), None, jobs, &crate::report::Silent).unwrap();
     assert!(again.changed.is_empty());
 }
+
+/// Neither by those of another tree, nor by stripping them, too.
+#[test]
+fn files_for_debuggers_are_never_lost() {
+    let folder = TempDir::new().unwrap();
+    let jobs = std::num::NonZeroUsize::MIN;
+    let strip =
+        |tree: &Path, debug: Option<&Path>| super::tree(tree, Options::default(), debug, jobs, &crate::report::Silent);
+    let debug = folder.path().join("debug");
+    let path = |name: &str| folder.path().join(name);
+    for tree in ["one", "two"] {
+        fs::create_dir(path(tree)).unwrap();
+        let flags = ["-Wl,--build-id=none", &format!("-DTREE_{tree}"), "-g3"];
+        fs::copy(compiled(folder.path(), &flags), path(tree).join("a")).unwrap();
+    }
+    strip(&path("one"), Some(&debug)).unwrap();
+    let file = debug.join("lib/debug/a.debug");
+    let first = fs::read(&file).unwrap();
+    let before = fs::read(path("two").join("a")).unwrap();
+    let error = strip(&path("two"), Some(&debug)).unwrap_err();
+    assert!(matches!(error, StripError::Taken { .. }), "{error}");
+    assert_eq!((fs::read(&file).unwrap(), fs::read(path("two").join("a")).unwrap()), (first.clone(), before));
+    let absent = strip(&path("absent"), None).unwrap_err().to_string();
+    assert!(absent.starts_with(&format!("cannot read {}: ", path("absent").display())), "{absent}");
+    let report = strip(&debug, None).unwrap();
+    assert_eq!(report.left.values().next().map(String::as_str), Some("it is a file for debuggers"));
+    assert_eq!(fs::read(&file).unwrap(), first);
+}
+
+/// Such as a library and the same one with another search path.
+#[test]
+fn files_with_one_build_id_share_a_file_for_debuggers_if_they_are_equal() {
+    let folder = TempDir::new().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let bytes = fs::read(compiled(folder.path(), &[])).unwrap();
+    let name = memchr::memmem::find(&bytes, b"hidden\0").unwrap();
+    let other = [&bytes[..name], b"HIDDEN", &bytes[name + 6..]].concat();
+    for (name, bytes) in [("a", &bytes), ("b", &other), ("c", &bytes)] {
+        fs::write(tree.join(name), bytes).unwrap();
+    }
+    let debug = folder.path().join("debug");
+    let jobs = std::num::NonZeroUsize::new(3).unwrap();
+    let report = super::tree(&tree, Options::default(), Some(&debug), jobs, &crate::report::Silent).unwrap();
+    assert_eq!(report.changed.len(), 3);
+    let targets: Vec<&str> = report.debug.keys().map(|path| path.to_str().unwrap()).collect();
+    assert!(targets[0].starts_with("lib/debug/.build-id/") && targets[1..] == ["lib/debug/b.debug"], "{targets:?}");
+}

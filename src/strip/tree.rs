@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Options, Outcome, Stripped, build_id, strip};
+use super::{Options, Outcome, Stripped, split, strip};
 use crate::explain::{ExitCode, Explain};
 use crate::relink::elf;
 use crate::report::Reporter;
@@ -32,6 +32,14 @@ pub enum StripError {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// The file for debuggers of another program is where one is to be made.
+    #[error("cannot strip {}: {} is there already, for another program", program.display(), path.display())]
+    Taken {
+        /// The file for debuggers.
+        path: PathBuf,
+        /// What is to be stripped.
+        program: PathBuf,
     },
     /// No threads.
     #[error("cannot start threads: {0}")]
@@ -57,6 +65,7 @@ impl Explain for StripError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Tree(error) => error.hint(),
+            Self::Taken { .. } => Some("name another folder with --debug, one for each tree".to_owned()),
             Self::Io { .. } | Self::Threads(_) => None,
         }
     }
@@ -64,7 +73,7 @@ impl Explain for StripError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Tree(error) => error.exit_code(),
-            Self::Io { .. } => ExitCode::Failed,
+            Self::Io { .. } | Self::Taken { .. } => ExitCode::Failed,
             Self::Threads(_) => ExitCode::Machine,
         }
     }
@@ -87,7 +96,7 @@ pub struct Report {
 
 /// Strips all ELF programs and libraries of `tree` (a folder or a file). Object files and archives of them are left
 /// alone. With `debug`, what debuggers need goes to files in that folder: `lib/debug/.build-id/AB/CDEF.debug` where the
-/// linker gave a build id, `lib/debug/PATH.debug` otherwise. The result does not depend on `jobs`.
+/// linker gave a build id that no other file has, `lib/debug/PATH.debug` otherwise. The result does not depend on `jobs`.
 pub fn tree(
     tree: &Path,
     options: Options,
@@ -95,19 +104,44 @@ pub fn tree(
     jobs: NonZeroUsize,
     reporter: &dyn Reporter,
 ) -> Result<Report, StripError> {
+    // A link to a file stays one.
+    let tree = &if tree.is_file() {
+        fs::canonicalize(tree).map_err(|error| io_error("read", tree, error))?
+    } else {
+        tree.to_owned()
+    };
     let files = files(tree)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build();
     let pool = pool.map_err(|error| StripError::Threads(error.to_string()))?;
-    let one = |(path, others): (&PathBuf, &Vec<PathBuf>)| file(tree, path, others, options, debug);
-    let results = pool.install(|| files.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
+    let targets = match debug {
+        Some(_) => {
+            let places: Vec<_> = files.keys().map(|path| (path.clone(), place_of(tree, path))).collect();
+            pool.install(|| split::targets(&places)).map_err(|error| io_error("read", tree, error))?
+        }
+        None => BTreeMap::new(),
+    };
+    let one = |(path, others): (&PathBuf, &Vec<PathBuf>)| {
+        let split = debug.and_then(|folder| Some((folder, targets.get(path)?)));
+        file(tree, path, others, options, split)
+    };
+    let results: Vec<_> = pool.install(|| files.par_iter().map(one).collect());
     let mut report = Report::default();
+    let mut failed = None;
     for ((path, others), result) in files.iter().zip(results) {
-        let Some(result) = result else { continue };
+        let result = match result {
+            Ok(None) => continue,
+            Ok(Some(result)) => result,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
         report.files += 1;
         match result {
             Done::Unchanged => {}
             Done::Left(reason) => {
-                reporter.note(format!("{} is left alone: {reason}", path.display()));
+                let shown = if path.as_os_str().is_empty() { tree } else { path };
+                reporter.note(format!("{} is left alone: {reason}", shown.display()));
                 report.left.insert(path.clone(), reason);
             }
             Done::Stripped { saved, debug } => {
@@ -117,8 +151,11 @@ pub fn tree(
             }
         }
     }
-    rewrite::records(tree, &mut report.changed)?;
-    Ok(report)
+    // Where one file failed, too: the others are stripped.
+    let records = rewrite::records(tree, &|path| report.changed.contains(path).then(|| tree.join(path)))?;
+    report.changed.extend(records.keys().cloned());
+    rewrite::put(records.into_values().collect())?;
+    failed.map_or(Ok(report), Err)
 }
 
 /// The files of the tree and the other names of each (hard links).
@@ -146,6 +183,10 @@ fn files(tree: &Path) -> Result<BTreeMap<PathBuf, Vec<PathBuf>>, StripError> {
     Ok(files)
 }
 
+fn place_of(tree: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { tree.to_owned() } else { tree.join(path) }
+}
+
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StripError {
     StripError::Io { doing, path: path.to_owned(), source }
 }
@@ -162,58 +203,39 @@ fn file(
     path: &Path,
     others: &[PathBuf],
     options: Options,
-    debug: Option<&Path>,
+    split: Option<(&Path, &PathBuf)>,
 ) -> Result<Option<Done>, StripError> {
-    let place = if path.as_os_str().is_empty() { tree.to_owned() } else { tree.join(path) };
+    let place = place_of(tree, path);
     if !begins_as_elf(&place).map_err(|error| io_error("read", &place, error))? {
         return Ok(None);
     }
     let bytes = fs::read(&place).map_err(|error| io_error("read", &place, error))?;
-    let target = debug.map(|_| debug_path(&bytes, if path.as_os_str().is_empty() { tree } else { path }));
-    let name = target.as_ref().and_then(|target| target.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let Stripped { bytes: fresh, debug: split } = match strip(&bytes, options, name.as_deref()) {
+    let name = split.and_then(|(_, target)| target.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let Stripped { bytes: fresh, debug } = match strip(&bytes, options, name.as_deref()) {
         Outcome::Unchanged => return Ok(Some(Done::Unchanged)),
         Outcome::Left(reason) => return Ok(Some(Done::Left(reason))),
         Outcome::Stripped(stripped) => stripped,
     };
-    let mut made = None;
     // First the debug file: what was stripped cannot be had again.
-    if let (Some(folder), Some(target), Some(split)) = (debug, target, split) {
-        write_new(&folder.join(&target), &split).map_err(|error| io_error("write", &folder.join(&target), error))?;
-        made = Some(target);
+    if let (Some((folder, target)), Some(debug)) = (split, &debug) {
+        let path = folder.join(target);
+        split::write(&path, debug).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StripError::Taken { path, program: place.clone() },
+            _ => io_error("write", &path, error),
+        })?;
     }
-    rewrite::file(&place, &fresh)?;
+    let made = debug.and_then(|_| split.map(|(_, target)| target.clone()));
+    let mut ready = vec![rewrite::file(&place, &fresh)?];
     for other in others {
-        rewrite::hard_link(&place, &tree.join(other), &fresh)?;
+        ready.push(rewrite::hard_link(&ready[0], &tree.join(other), &fresh)?);
     }
+    rewrite::put(ready)?;
     let saved = (bytes.len() as u64).saturating_sub(fresh.len() as u64);
     Ok(Some(Done::Stripped { saved, debug: made }))
 }
 
-fn begins_as_elf(path: &Path) -> io::Result<bool> {
+pub(super) fn begins_as_elf(path: &Path) -> io::Result<bool> {
     let mut start = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, 4), &mut start)?;
     Ok(elf::is_elf(&start))
-}
-
-/// Where the file for debuggers goes.
-fn debug_path(bytes: &[u8], path: &Path) -> PathBuf {
-    let folder = Path::new("lib/debug");
-    if let Some((start, rest)) = build_id::of(bytes).as_ref().and_then(|id| id.split_at_checked(2)) {
-        return folder.join(".build-id").join(start).join(format!("{rest}.debug"));
-    }
-    let path = path.strip_prefix("/").unwrap_or(path);
-    let mut name = path.as_os_str().to_owned();
-    name.push(".debug");
-    folder.join(name)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(".akb-").tempfile_in(folder)?;
-    io::Write::write_all(&mut file, bytes)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -71,6 +71,9 @@ fn listed(failures: &[Failure]) -> String {
     }
 }
 
+/// What a value must be to be replaced.
+pub(super) const PLAIN: &str = "a plain value";
+
 /// One rule that cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -113,6 +116,8 @@ pub enum Reason {
         files: usize,
         /// The line that is most like it.
         nearest: Option<Nearest>,
+        /// Whether all lines were compared.
+        all: bool,
     },
     /// The rule matches, but not as often as it says.
     Count {
@@ -224,6 +229,13 @@ pub enum Reason {
     },
     /// The tree was substituted before, and the places that were listed then would move.
     Again,
+    /// A Python source whose bytecode would be used in its place.
+    Unchecked {
+        /// The source.
+        path: PathBuf,
+        /// The bytecode.
+        bytecode: PathBuf,
+    },
     /// More bytes than a text file has.
     TooLarge {
         /// The file.
@@ -239,14 +251,15 @@ impl fmt::Display for Reason {
         match self {
             Self::NoFile { pattern, .. } => write!(f, "no file is `{pattern}`"),
             Self::NoPackage { name, .. } => write!(f, "no package `{name}` is installed"),
-            Self::NoMatch { wanted, pattern, files, nearest } => {
+            Self::NoMatch { wanted, pattern, files, nearest, all } => {
                 match files {
                     1 => write!(f, "{wanted} is not in `{pattern}`")?,
                     files => write!(f, "{wanted} is in none of the {files} files of `{pattern}`")?,
                 }
                 match nearest {
                     Some(nearest) => write!(f, "; the nearest line is {nearest}"),
-                    None => f.write_str("; no line is like it"),
+                    None if *all => f.write_str("; no line is like it"),
+                    None => Ok(()),
                 }
             }
             Self::Count { expected, found, places } => {
@@ -277,6 +290,9 @@ impl fmt::Display for Reason {
             Self::Unowned { path } => write!(f, "{} would be in no RECORD", shown(path)),
             Self::Link { path, target } => write!(f, "{} is a link to {}", shown(path), shown(target)),
             Self::Again => write!(f, "the tree was substituted before: it has an {}", crate::place::SPOTS),
+            Self::Unchecked { path, bytecode } => {
+                write!(f, "{} would not be read: Python uses {}, and never compares it", shown(path), shown(bytecode))
+            }
             Self::TooLarge { path, expected } => write!(f, "{} has more than {expected} bytes", shown(path)),
         }
     }
@@ -300,7 +316,9 @@ impl Reason {
                  with = \"(__import__('sys').prefix + '/runtime/bin/x')\" in place of the whole quoted text"
                 .to_owned(),
             Self::NoInput { known, .. } if known.is_empty() => {
-                "the tree holds copies of what it needs: use {runtime}, or a path of the target machine".to_owned()
+                "only prefixes and store paths stay where they are; a tree of packages, or one without its inputs, has \
+                 copies of what it needs: use {runtime}, or a path of the target machine"
+                    .to_owned()
             }
             Self::Variable { name, .. } => format!("add {name} = \"…\" to `variables`, or write unknown = \"leave\""),
             Self::NoValue { known, .. } if known.is_empty() => return None,
@@ -311,11 +329,14 @@ impl Reason {
             Self::Unowned { .. } => "write package = \"NAME\" in the rule: whose file it is".to_owned(),
             Self::Link { target, .. } => format!("name the file itself ({})", target.display()),
             Self::Again => "make the tree anew, and follow all rules at once".to_owned(),
-            Self::Unlistable { .. }
-            | Self::NoPython { .. }
-            | Self::Syntax { .. }
-            | Self::Value { .. }
-            | Self::TooLarge { .. } => return None,
+            Self::Unchecked { bytecode, .. } => format!("remove it first: rm {}", bytecode.display()),
+            Self::Syntax { .. } => "a `replace` or `pattern` rule changes what no path leads to".to_owned(),
+            Self::Value { expected, .. } if expected == PLAIN => {
+                "name a value that is no table, list or block; a `replace` or `pattern` rule changes any text"
+                    .to_owned()
+            }
+            Self::Value { .. } => "correct `was`, or leave it out".to_owned(),
+            Self::Unlistable { .. } | Self::NoPython { .. } | Self::TooLarge { .. } => return None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::rule::Rule;
@@ -53,7 +54,12 @@ impl<'a> Files<'a> {
 
     /// Whether there is something at `path`.
     pub(super) fn has(&self, path: &Path) -> bool {
-        self.nodes.iter().any(|node| node.path == path)
+        self.index(path).is_some()
+    }
+
+    /// The node at `path`: a walk sorts by the bytes of paths.
+    fn index(&self, path: &Path) -> Option<usize> {
+        self.nodes.binary_search_by(|node| node.path.as_os_str().as_bytes().cmp(path.as_os_str().as_bytes())).ok()
     }
 
     /// Files and links in the folders of programs, from the top of the tree.
@@ -99,37 +105,39 @@ impl<'a> Files<'a> {
     }
 
     fn entry(&self, pattern: &str, listed: Option<&BTreeSet<String>>) -> Result<Entry, Reason> {
-        let wild = pattern.contains(['*', '?']);
-        let named: Vec<(usize, &str)> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.kind != Kind::Dir)
-            .filter_map(|(index, node)| Some((index, node.path.to_str()?)))
-            .filter(|(_, path)| listed.is_none_or(|listed| listed.contains(*path)))
-            .collect();
+        let is_listed = |path: &str| listed.is_none_or(|listed| listed.contains(path));
+        let named = |index: usize| {
+            let node = &self.nodes[index];
+            // A name that is no UTF-8 is matched as it is shown.
+            let path = node.path.to_string_lossy();
+            (node.kind != Kind::Dir && is_listed(&path)).then_some((index, path))
+        };
         let mut files = Vec::new();
-        for (index, path) in &named {
-            if !(if wild { glob::matches(pattern, path) } else { pattern == *path }) {
-                continue;
-            }
+        if pattern.contains(['*', '?']) {
             // What nobody names by its own name is passed over.
-            let path = Path::new(path);
-            match &self.nodes[*index].kind {
-                Kind::Link { target } if !wild => {
-                    return Err(Reason::Link { path: path.to_owned(), target: target.clone() });
-                }
-                Kind::File { .. } if is_reserved(path) && !wild => {
-                    return Err(Reason::Reserved { path: path.to_owned() });
-                }
-                Kind::File { .. } if !is_reserved(path) => files.push(*index),
-                _ => {}
+            let matching = (0..self.nodes.len()).filter_map(named).filter(|(_, path)| glob::matches(pattern, path));
+            let is_file = |index: &usize| {
+                let node = &self.nodes[*index];
+                matches!(node.kind, Kind::File { .. }) && !is_reserved(&node.path)
+            };
+            files.extend(matching.map(|(index, _)| index).filter(is_file));
+        } else if let Some((index, _)) = self.index(Path::new(pattern)).and_then(named) {
+            let Node { path, kind } = &self.nodes[index];
+            if let Kind::Link { target } = kind {
+                return Err(Reason::Link { path: path.clone(), target: target.clone() });
             }
+            if is_reserved(path) {
+                return Err(Reason::Reserved { path: path.clone() });
+            }
+            files.push(index);
+        } else {
+            let known: Vec<_> = (0..self.nodes.len()).filter_map(named).collect();
+            let known = known.iter().map(|(_, path)| &**path);
+            let nearest = nearest::nearest(pattern, known).map(str::to_owned);
+            return Err(Reason::NoFile { pattern: pattern.to_owned(), nearest });
         }
         if files.is_empty() {
-            let known = named.iter().map(|(_, path)| *path);
-            let nearest = if wild { None } else { nearest::nearest(pattern, known).map(str::to_owned) };
-            return Err(Reason::NoFile { pattern: pattern.to_owned(), nearest });
+            return Err(Reason::NoFile { pattern: pattern.to_owned(), nearest: None });
         }
         Ok(Entry { pattern: pattern.to_owned(), files })
     }
@@ -139,9 +147,10 @@ impl<'a> Files<'a> {
         if is_reserved(path) {
             return Err(Reason::Reserved { path: path.to_owned() });
         }
-        let taken = |node: &&Node| node.path == path || node.kind != Kind::Dir && path.starts_with(&node.path);
-        if let Some(node) = self.nodes.iter().find(taken) {
-            return Err(Reason::Occupied { path: node.path.clone() });
+        let node = |path: &Path| self.index(path).map(|index| &self.nodes[index]);
+        let taken = |above: &&Path| node(above).is_some_and(|node| *above == path || node.kind != Kind::Dir);
+        if let Some(taken) = path.ancestors().find(taken) {
+            return Err(Reason::Occupied { path: taken.to_owned() });
         }
         if rule.package.is_some() {
             self.listed(rule)?;
@@ -149,6 +158,12 @@ impl<'a> Files<'a> {
             return Err(Reason::Unowned { path: path.to_owned() });
         }
         Ok(())
+    }
+
+    /// Bytecode of `path` that an edit would not reach, from the top of the tree.
+    pub(super) fn unchecked(&self, path: &Path) -> Option<PathBuf> {
+        let bytecode = unchecked(&self.job.tree.join(path))?;
+        bytecode.strip_prefix(self.job.tree).ok().map(Path::to_owned)
     }
 
     /// The bytes of a file.
@@ -167,6 +182,24 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= LARGEST).then_some(bytes))
+}
+
+/// Bytecode of a Python source that Python would go on to use after an edit: it names the hash of its source, and says
+/// that nobody is to compare it (PEP 552).
+pub(super) fn unchecked(source: &Path) -> Option<PathBuf> {
+    const HASHED_AND_UNCHECKED: [u8; 4] = 1_u32.to_le_bytes();
+    let stem = source.file_name()?.to_str()?.strip_suffix(".py")?;
+    let cached = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let tag = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('.'));
+        tag.is_some_and(|tag| tag.ends_with(".pyc"))
+    };
+    let says_so = |path: &PathBuf| {
+        let mut head = [0; 8];
+        File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head[4..] == HASHED_AND_UNCHECKED
+    };
+    let folder = source.parent()?.join("__pycache__");
+    tree::list(&folder).ok()?.into_iter().filter(cached).find(says_so)
 }
 
 /// A file of the project.

@@ -1,7 +1,8 @@
 //! The rules of a command line, each of which sees what the one before it made: nixpkgs' `substituteInPlace`.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Failure, Reason, SubstituteError};
@@ -17,30 +18,31 @@ pub enum Step {
     Replace {
         /// What happens in a file that has none.
         mode: Mode,
-        /// The text, not empty.
-        old: String,
-        /// What comes in its place, as it is.
-        new: String,
+        /// The bytes, at least one.
+        old: Vec<u8>,
+        /// What comes in their place, as it is.
+        new: Vec<u8>,
     },
     /// `--subst-var-by NAME VALUE`: every `@NAME@` becomes `VALUE`. There may be none.
     Variable {
         /// The name.
-        name: String,
+        name: Vec<u8>,
         /// The value.
-        value: String,
+        value: Vec<u8>,
     },
 }
 
 impl Step {
-    fn parts(&self) -> (String, &str, Mode) {
+    fn parts(&self) -> (Vec<u8>, &[u8], Mode) {
         match self {
             Self::Replace { mode, old, new } => (old.clone(), new, *mode),
-            Self::Variable { name, value } => (format!("@{name}@"), value, Mode::Quiet),
+            Self::Variable { name, value } => ([b"@", name.as_slice(), b"@"].concat(), value, Mode::Quiet),
         }
     }
 }
 
-/// Plans all `steps`, in their order, in each of `paths`. Nothing is written; the changes have the paths as they are given.
+/// Plans all `steps`, in their order, in each of `paths`. Nothing is written; the changes have the paths as they are in
+/// the file system, so that a file that is named twice is one.
 ///
 /// # Errors
 /// Everything that is wrong, at once; files that are links, are no text, or cannot be read.
@@ -55,10 +57,14 @@ pub fn plan(paths: &[PathBuf], steps: &[Step]) -> Result<Plan, SubstituteError> 
             Mode::Quiet if matches!(step, Step::Variable { .. }) => "subst-var",
             Mode::Quiet => "replace-quiet",
         };
-        let rule = format!("rule {} ({word} {})", index + 1, rule::short(&old));
+        let rule = format!("rule {} ({word} {})", index + 1, rule::short(&String::from_utf8_lossy(&old)));
         plan.report.rules.push(RuleReport { rule, matches: 0, files: 0 });
     }
+    let mut real = BTreeSet::new();
     for path in paths {
+        real.insert(place_of(path).map_err(|source| SubstituteError::Read { path: path.clone(), source })?);
+    }
+    for path in &real {
         match open(path)? {
             Ok(before) => {
                 let mut bytes = before.clone();
@@ -66,6 +72,11 @@ pub fn plan(paths: &[PathBuf], steps: &[Step]) -> Result<Plan, SubstituteError> 
                     if let Err(reason) = follow(step, path, &mut bytes, &mut plan, index) {
                         failures.push((index, reason));
                     }
+                }
+                if bytes != before
+                    && let Some(bytecode) = files::unchecked(path)
+                {
+                    failures.push((0, Reason::Unchecked { path: path.clone(), bytecode }));
                 }
                 let change = Change { before: Some(before), after: Text::from(bytes), executable: None };
                 plan.changes.0.insert(path.clone(), change);
@@ -82,6 +93,14 @@ pub fn plan(paths: &[PathBuf], steps: &[Step]) -> Result<Plan, SubstituteError> 
     Err(SubstituteError::Rules { failures })
 }
 
+/// Where a file is, whatever links and `..` lead to its folder. It may be a link itself.
+fn place_of(path: &Path) -> io::Result<PathBuf> {
+    match path.file_name() {
+        Some(name) => Ok(fs::canonicalize(path.parent().unwrap_or(Path::new("/")))?.join(name)),
+        None => fs::canonicalize(path),
+    }
+}
+
 fn open(path: &PathBuf) -> Result<Result<Vec<u8>, Reason>, SubstituteError> {
     let failed = |source| SubstituteError::Read { path: path.clone(), source };
     let metadata = fs::symlink_metadata(path).map_err(failed)?;
@@ -91,8 +110,8 @@ fn open(path: &PathBuf) -> Result<Result<Vec<u8>, Reason>, SubstituteError> {
     }
     // A pipe would never end.
     if !metadata.is_file() {
-        let mode = metadata.permissions().mode();
-        return Err(failed(std::io::Error::other(format!("it is no file (mode {mode:o})"))));
+        let what = if metadata.is_dir() { "a folder; name the files in it" } else { "no file" };
+        return Err(failed(io::Error::other(format!("it is {what}"))));
     }
     Ok(files::read(path).map_err(failed)?.ok_or_else(|| Reason::TooLarge { path: path.clone(), expected: LARGEST }))
 }
@@ -103,12 +122,13 @@ fn follow(step: &Step, path: &Path, bytes: &mut Vec<u8>, plan: &mut Plan, index:
     let places: Vec<usize> = if old.is_empty() { Vec::new() } else { finder.find_iter(bytes).collect() };
     if places.is_empty() {
         let missing = || {
-            let mut search = Search::new(&old);
+            let text = String::from_utf8_lossy(&old);
+            let mut search = Search::new(&text);
             if let Some(search) = &mut search {
                 search.look(path, bytes);
             }
-            let (wanted, pattern) = (rule::short(&old), path.display().to_string());
-            Reason::NoMatch { wanted, pattern, files: 1, nearest: search.and_then(Search::found) }
+            let (wanted, pattern) = (rule::short(&text), path.display().to_string());
+            Reason::NoMatch { wanted, pattern, files: 1, nearest: search.and_then(Search::found), all: true }
         };
         match mode {
             Mode::Fail => return Err(missing()),
@@ -131,7 +151,7 @@ fn follow(step: &Step, path: &Path, bytes: &mut Vec<u8>, plan: &mut Plan, index:
     let mut done = 0;
     for place in &places {
         out.extend_from_slice(&bytes[done..*place]);
-        out.extend_from_slice(new.as_bytes());
+        out.extend_from_slice(new);
         done = place + old.len();
     }
     out.extend_from_slice(&bytes[done..]);

@@ -13,7 +13,7 @@ use super::error::Reason;
 #[derive(Debug)]
 pub(super) struct Literal {
     pub(super) old: String,
-    with: Template,
+    pub(super) with: Template,
 }
 
 impl Literal {

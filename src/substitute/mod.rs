@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -94,6 +94,11 @@ impl Rules {
         &self.identity
     }
 
+    /// The inputs whose folders they write into files: these have to stay.
+    pub fn inputs(&self) -> BTreeSet<String> {
+        self.rules.iter().flat_map(|rule| rule.kind.inputs()).collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -118,7 +123,7 @@ pub struct Job<'a> {
     /// Its Python, for `{site}`, `{version}`, `#!` lines and packages.
     pub python: Option<PythonVersion>,
     /// Inputs that stay where they are, by name, with their folders: what `{inputs.NAME}` means.
-    pub inputs: &'a BTreeMap<String, String>,
+    pub inputs: &'a BTreeMap<String, PathBuf>,
 }
 
 impl Job<'_> {

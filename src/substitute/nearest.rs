@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Characters of the text that was looked for, and of a line, that are compared.
+/// Characters of the text that was looked for, and bytes of a line, that are compared at once.
 const NEEDLE: usize = 300;
 const LINE: usize = 10_000;
 
@@ -49,8 +49,11 @@ impl fmt::Display for Nearest {
 
 /// Looks for the line that is most like `needle`.
 pub(super) struct Search {
-    lines: Vec<Vec<char>>,
-    grams: BTreeSet<[char; 3]>,
+    /// The line of the needle that says most stands for a text of several.
+    wanted: Vec<char>,
+    grams: Vec<[u8; 3]>,
+    /// Which hashes grams have: of most bytes of a file nothing more is asked.
+    hashes: Vec<bool>,
     /// The best lines: score, order of appearance, file, line number, text.
     best: Vec<(usize, usize, PathBuf, usize, Vec<char>)>,
     seen: usize,
@@ -59,47 +62,73 @@ pub(super) struct Search {
 impl Search {
     /// `None` where `needle` is too short to be like anything.
     pub(super) fn new(needle: &str) -> Option<Self> {
-        let lines: Vec<Vec<char>> =
-            needle.split('\n').map(|line| line.trim_end_matches('\r').chars().take(NEEDLE).collect()).collect();
-        // The line that says most stands for a text of several.
-        let longest = lines.iter().max_by_key(|line| line.iter().filter(|c| !c.is_whitespace()).count())?;
-        let grams = grams(longest);
-        (!grams.is_empty()).then(|| Self { lines, grams, best: Vec::new(), seen: 0 })
+        let lines = needle.split('\n').map(|line| line.trim_end_matches('\r').chars().take(NEEDLE).collect());
+        let longest = |line: &Vec<char>| line.iter().filter(|c| !c.is_whitespace()).count();
+        let wanted: Vec<char> = lines.max_by_key(longest)?;
+        let bytes = wanted.iter().collect::<String>().into_bytes();
+        let grams: BTreeSet<[u8; 3]> = bytes.windows(3).filter_map(|gram| gram.try_into().ok()).collect();
+        let grams: Vec<[u8; 3]> = grams.into_iter().collect();
+        let mut hashes = vec![false; 1 << 16];
+        for gram in &grams {
+            hashes[hash(*gram)] = true;
+        }
+        (!grams.is_empty()).then(|| Self { wanted, grams, hashes, best: Vec::new(), seen: 0 })
     }
 
     /// Looks at one file.
     pub(super) fn look(&mut self, path: &Path, bytes: &[u8]) {
+        // For every gram, the line in which it was last.
+        let mut last = vec![0; self.grams.len()];
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let text = String::from_utf8_lossy(&line[..line.len().min(LINE)]);
-            let line: Vec<char> = text.trim_end_matches('\r').chars().collect();
-            let score = grams(&line).intersection(&self.grams).count();
-            self.seen += 1;
-            if score * 4 < self.grams.len() || score == 0 {
-                continue;
+            let mut start = 0;
+            loop {
+                let end = line.len().min(start + LINE);
+                self.part(path, index + 1, &line[start..end], &mut last);
+                if end == line.len() {
+                    break;
+                }
+                // Nothing that the needle is like is cut at both ends.
+                start = end - 4 * NEEDLE;
             }
-            self.best.push((score, self.seen, path.to_owned(), index + 1, line));
-            self.best.sort_by_key(|(score, seen, ..)| (std::cmp::Reverse(*score), *seen));
-            self.best.truncate(CANDIDATES);
         }
+    }
+
+    /// Looks at a line, or a part of one.
+    fn part(&mut self, path: &Path, number: usize, part: &[u8], last: &mut [usize]) {
+        self.seen += 1;
+        let mut score = 0;
+        for gram in part.windows(3).filter_map(|gram| gram.first_chunk()) {
+            if self.hashes[hash(*gram)]
+                && let Ok(which) = self.grams.binary_search(gram)
+            {
+                score += usize::from(last[which] != self.seen);
+                last[which] = self.seen;
+            }
+        }
+        let worst = self.best.last().filter(|_| self.best.len() == CANDIDATES).map_or(0, |(score, ..)| *score);
+        if score * 4 < self.grams.len() || score <= worst {
+            return;
+        }
+        let text = String::from_utf8_lossy(part).trim_end_matches('\r').chars().collect();
+        self.best.push((score, self.seen, path.to_owned(), number, text));
+        self.best.sort_by_key(|(score, seen, ..)| (std::cmp::Reverse(*score), *seen));
+        self.best.truncate(CANDIDATES);
     }
 
     /// The nearest line of all that were looked at.
     pub(super) fn found(self) -> Option<Nearest> {
-        let mut nearest: Option<(usize, usize, Nearest)> = None;
-        for (_, seen, path, line, text) in self.best {
-            for wanted in self.lines.iter().filter(|wanted| grams(wanted).is_superset(&self.grams)) {
-                let (distance, start, end) = align(wanted, &text);
-                if nearest.as_ref().is_none_or(|(least, first, _)| (distance, seen) < (*least, *first)) {
-                    nearest = Some((distance, seen, show(path.clone(), line, wanted, &text, start, end)));
-                }
-            }
-        }
-        nearest.map(|(_, _, nearest)| nearest)
+        let aligned = self.best.into_iter().map(|(_, seen, path, line, text)| {
+            let (distance, start, end) = align(&self.wanted, &text);
+            (distance, seen, path, line, text, start, end)
+        });
+        let (_, _, path, line, text, start, end) = aligned.min_by_key(|(distance, seen, ..)| (*distance, *seen))?;
+        Some(show(path, line, &self.wanted, &text, start, end))
     }
 }
 
-fn grams(line: &[char]) -> BTreeSet<[char; 3]> {
-    line.windows(3).filter_map(|gram| gram.try_into().ok()).collect()
+/// Of sixteen bits.
+fn hash(gram: [u8; 3]) -> usize {
+    usize::from(gram[0]) << 8 ^ usize::from(gram[1]) << 4 ^ usize::from(gram[2])
 }
 
 /// What it costs that a character of the wanted text is another, or is not there. One more in the line costs 1: a path
@@ -187,6 +216,16 @@ mod tests {
     fn nothing_is_like_it() {
         assert_eq!(nearest("/usr/bin/xmlsec1", "print(1)\n"), "nothing");
         assert!(Search::new("ab").is_none());
+    }
+
+    /// Such as a script that was made small.
+    #[test]
+    fn a_long_line_is_searched_to_its_end() {
+        for before in [0, LINE - 30, LINE, 5 * LINE + 7] {
+            let text = format!("{}var path=\"/usr/share/fonts\";{}", "x".repeat(before), "y".repeat(2 * LINE));
+            let found = nearest("/usr/share/font/", &text);
+            assert!(found.starts_with("a.py:1\n") && found.contains("/usr/share/fonts"), "{before}: {found}");
+        }
     }
 
     #[test]

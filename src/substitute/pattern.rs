@@ -17,7 +17,7 @@ const COMPILED: usize = 10 << 20;
 #[derive(Debug)]
 pub(super) struct Pattern {
     pub(super) regex: Regex,
-    with: Template,
+    pub(super) with: Template,
 }
 
 impl Pattern {
@@ -60,14 +60,42 @@ impl Pattern {
     /// What of the pattern is plain text, to look for lines that are like it.
     pub(super) fn plain(&self) -> String {
         let mut plain = String::new();
-        let mut characters = self.regex.as_str().chars();
-        while let Some(c) = characters.next() {
+        let mut rest = self.regex.as_str();
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
             match c {
-                '\\' => plain.extend(characters.next().filter(|c| !c.is_alphanumeric())),
-                '^' | '$' | '(' | ')' | '[' | ']' | '*' | '+' | '?' | '|' => {}
+                '\\' => {
+                    let escaped = rest.chars().next();
+                    plain.extend(escaped.filter(|c| !c.is_alphanumeric()));
+                    rest = &rest[escaped.map_or(0, char::len_utf8)..];
+                }
+                // Flags and names of groups are no text.
+                '(' if rest.starts_with('?') => {
+                    let end = rest.find([')', ':', '>']).map_or(rest.len(), |at| at + 1);
+                    rest = &rest[end..];
+                }
+                '{' => rest = rest.split_once('}').map_or(rest, |(_, rest)| rest),
+                '^' | '$' | '.' | '(' | ')' | '[' | ']' | '*' | '+' | '?' | '|' => {}
                 c => plain.push(c),
             }
         }
         plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plain_in_a_pattern_is_found() {
+        for (pattern, expected) in [
+            (r"(?m)^root = (.*)$", "root = "),
+            (r"(?i)a(?:b|c)(?P<name>d)\.e\w{2,3}f", "abcd.ef"),
+            (r"ä\\[x-z]+\{", r"ä\x-z{"),
+        ] {
+            let regex = Pattern::regex(pattern).unwrap();
+            assert_eq!(Pattern::new(regex, Template::literal("")).plain(), expected, "{pattern}");
+        }
     }
 }

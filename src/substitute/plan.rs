@@ -23,16 +23,24 @@ use crate::tree::Kind;
 /// Matches that a message names.
 const PLACES: usize = 5;
 
-/// Bytes that are searched for a nearest line, per rule.
+/// Bytes that are searched for nearest lines: of one rule, and of all together. A thousand rules for a site that is
+/// not there need not each be searched for in all of it.
 const SEARCHED: usize = 64 << 20;
+const SEARCHED_IN_ALL: usize = 512 << 20;
 
 pub(super) fn plan(rules: &Rules, job: &Job<'_>, jobs: NonZeroUsize) -> Result<Plan, SubstituteError> {
     let files = Files::open(job)?;
     let programs = files.programs();
     let values = Values { prefix: job.prefix, python: job.python, inputs: job.inputs, canonical: job.canonical() };
     let cx = Cx { values, programs: &programs };
-    let mut planner =
-        Planner { rules: &rules.rules, files: &files, cx: &cx, failures: Vec::new(), plan: Plan::default() };
+    let mut planner = Planner {
+        rules: &rules.rules,
+        files: &files,
+        cx: &cx,
+        searched: 0,
+        failures: Vec::new(),
+        plan: Plan::default(),
+    };
     let entries = planner.entries();
     let looked = planner.look(&entries, jobs)?;
     planner.judge(&entries, &looked)?;
@@ -64,6 +72,8 @@ struct Planner<'a> {
     rules: &'a [Rule],
     files: &'a Files<'a>,
     cx: &'a Cx<'a>,
+    /// Bytes that were searched for nearest lines.
+    searched: usize,
     /// With the index of the rule, by which they are sorted.
     failures: Vec<(usize, Failure)>,
     plan: Plan,
@@ -205,21 +215,27 @@ impl Planner<'_> {
         found.edits.iter().take(PLACES).map(|(range, _)| place(path, &looked.bytes, range.start)).collect()
     }
 
-    fn no_match(&self, rule: &Rule, entry: &Entry, wanted: String) -> Result<Reason, SubstituteError> {
+    fn no_match(&mut self, rule: &Rule, entry: &Entry, wanted: String) -> Result<Reason, SubstituteError> {
         let mut search = rule.like(&wanted).and_then(|like| Search::new(&like));
         let mut searched = 0;
+        let mut all = true;
         for file in &entry.files {
-            let Some(search) = search.as_mut().filter(|_| searched < SEARCHED) else { break };
+            let Some(search) = &mut search else { break };
+            if searched >= SEARCHED || self.searched >= SEARCHED_IN_ALL {
+                all = false;
+                break;
+            }
             let path = &self.files.node(*file).path;
             if let Ok(bytes) = self.files.read(path)?
                 && !crate::edit::is_binary(&bytes)
             {
                 searched += bytes.len();
+                self.searched += bytes.len();
                 search.look(path, &bytes);
             }
         }
         let nearest = search.and_then(Search::found);
-        Ok(Reason::NoMatch { wanted, pattern: entry.pattern.clone(), files: entry.files.len(), nearest })
+        Ok(Reason::NoMatch { wanted, pattern: entry.pattern.clone(), files: entry.files.len(), nearest, all })
     }
 
     /// The edits of all rules, file by file.
@@ -237,6 +253,12 @@ impl Planner<'_> {
                 }
             }
             if edits.is_empty() && executable.is_none() {
+                continue;
+            }
+            if let Some(edit) = edits.first()
+                && let Some(bytecode) = self.files.unchecked(&path)
+            {
+                self.fail(edit.by, Reason::Unchecked { path, bytecode });
                 continue;
             }
             if size > LARGEST {

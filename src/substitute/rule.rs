@@ -38,6 +38,21 @@ pub(super) enum Kind {
     Structured(Structured),
 }
 
+impl Kind {
+    /// The inputs whose folders its new texts name.
+    pub(super) fn inputs(&self) -> BTreeSet<String> {
+        let texts: Vec<&Template> = match self {
+            Self::Literal(rule) => vec![&rule.with],
+            Self::Pattern(rule) => vec![&rule.with],
+            Self::Variables(rule) => rule.texts().collect(),
+            Self::Shebangs => Vec::new(),
+            Self::Whole(rule) => vec![&rule.contents],
+            Self::Structured(rule) => rule.text.iter().collect(),
+        };
+        texts.into_iter().flat_map(Template::inputs).map(str::to_owned).collect()
+    }
+}
+
 /// A table that no rule can be made of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: expected {expected}, found `{found}`")]

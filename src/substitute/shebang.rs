@@ -12,7 +12,11 @@ use crate::edit::Text;
 pub(super) fn find(file: &File<'_>, cx: &Cx<'_>) -> Found {
     let Some(rest) = file.bytes.strip_prefix(b"#!") else { return Found::nothing(1) };
     let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let Some(program) = std::str::from_utf8(line).ok().and_then(program) else { return Found::nothing(1) };
+    let Some(program) = std::str::from_utf8(line).ok().and_then(program) else {
+        let line = String::from_utf8_lossy(line).trim().to_owned();
+        let note = format!("{} stays with #!{line}: akb does not know which program it starts", file.path.display());
+        return Found { notes: vec![note], ..Found::nothing(1) };
+    };
     let wanted = own(program.name, &cx.values, cx.programs);
     // A script that has the name of its interpreter is not it.
     let wanted = wanted.filter(|own| Path::new(own) != file.path);
@@ -84,8 +88,10 @@ fn base(path: &str) -> &str {
 fn own(name: &str, values: &Values<'_>, programs: &BTreeSet<String>) -> Option<String> {
     if let Some(python) = values.python {
         let names = ["python".to_owned(), format!("python{}", python.major), format!("python{}", python.short())];
-        if names.iter().any(|known| known == name) {
-            return Some("bin/python".to_owned());
+        // A tree that is not finished gets it later.
+        let python = "bin/python";
+        if names.iter().any(|known| known == name) && (values.canonical || programs.contains(python)) {
+            return Some(python.to_owned());
         }
     }
     ["bin", "runtime/bin"].into_iter().map(|folder| format!("{folder}/{name}")).find(|path| programs.contains(path))

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::error::{Reason, place};
+use super::error::{PLAIN, Reason, place};
 use super::template::Template;
 use super::{Cx, File, Found};
 use crate::edit::Text;
@@ -161,7 +161,7 @@ impl Structured {
             found: described(&node.value),
         };
         if matches!(node.value, Value::Table(_) | Value::List(_) | Value::Other(_)) {
-            return Err(wrong("a plain value".to_owned()));
+            return Err(wrong(PLAIN.to_owned()));
         }
         let Some(was) = &self.was else { return Ok(()) };
         let same = match (was, &node.value) {

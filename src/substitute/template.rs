@@ -1,7 +1,8 @@
 //! `{name}` in a new text.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::error::Reason;
 use crate::edit::Text;
@@ -19,6 +20,9 @@ pub const NAMES: [(&str, &str); 6] = [
     ("up", "the way from the file's folder to the top of the tree, such as ../../.."),
 ];
 
+/// How the name of an input begins.
+const INPUT: &str = "inputs.";
+
 /// What the names stand for.
 #[derive(Clone, Debug)]
 pub(super) struct Values<'a> {
@@ -27,7 +31,7 @@ pub(super) struct Values<'a> {
     /// Its interpreter, where it has one.
     pub(super) python: Option<PythonVersion>,
     /// The folders of inputs that stay where they are, by name: `{inputs.NAME}`.
-    pub(super) inputs: &'a BTreeMap<String, String>,
+    pub(super) inputs: &'a BTreeMap<String, PathBuf>,
     /// Whether the tree will be placed elsewhere, and `prefix` changed in it by then.
     pub(super) canonical: bool,
 }
@@ -63,8 +67,16 @@ impl Template {
 
     /// Whether the tree's own folder is in it.
     pub(super) fn names_prefix(&self) -> bool {
-        let fixed = |name: &str| matches!(name, "version" | "up") || name.starts_with("inputs.");
+        let fixed = |name: &str| matches!(name, "version" | "up") || name.starts_with(INPUT);
         self.0.iter().any(|piece| matches!(piece, Piece::Name(name) if !fixed(name)))
+    }
+
+    /// The inputs whose folders it names.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Name(name) => name.strip_prefix(INPUT),
+            Piece::Text(_) | Piece::Group(_) => None,
+        })
     }
 
     /// Reads `{name}`; braces around anything but a name are just braces. `groups` are the names of what a
@@ -138,7 +150,7 @@ fn piece(name: &str, groups: &BTreeSet<String>) -> Result<Piece, UnknownName> {
     if groups.contains(name) {
         return Ok(Piece::Group(name.to_owned()));
     }
-    let input = name.strip_prefix("inputs.").is_some_and(|input| !input.is_empty());
+    let input = name.strip_prefix(INPUT).is_some_and(|input| !input.is_empty());
     if input || NAMES.iter().any(|(known, _)| *known == name) {
         return Ok(Piece::Name(name.to_owned()));
     }
@@ -163,11 +175,11 @@ impl Values<'_> {
                 return Ok(());
             }
             other => {
-                let input = other.strip_prefix("inputs.").unwrap_or(other);
+                let input = other.strip_prefix(INPUT).unwrap_or(other);
                 let known = || self.inputs.keys().cloned().collect();
                 let folder = self.inputs.get(input);
                 let folder = folder.ok_or_else(|| Reason::NoInput { name: input.to_owned(), known: known() })?;
-                text.push(folder.as_bytes());
+                text.push(folder.as_os_str().as_bytes());
                 return Ok(());
             }
         };
@@ -188,7 +200,7 @@ mod tests {
     use super::*;
 
     fn render(text: &str, path: &str, canonical: bool) -> Result<Text, Reason> {
-        let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec-1.3".to_owned())]);
+        let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec-1.3".into())]);
         let values = Values { prefix: "/akb", python: "3.14.2".parse().ok(), inputs: &inputs, canonical };
         let groups = BTreeSet::from(["1".to_owned(), "word".to_owned()]);
         let template = Template::parse(text, &groups).unwrap();

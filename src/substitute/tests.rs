@@ -39,7 +39,7 @@ fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn planned(tree: &Path, rules: &str) -> Result<Plan, SubstituteError> {
     let recipe = Recipe::parse(rules, Path::new("akb.toml")).unwrap();
     let rules = Rules::open(&recipe.substitute, tree)?;
-    let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec".to_owned())]);
+    let inputs = BTreeMap::from([("xmlsec".to_owned(), "/inputs/xmlsec".into())]);
     let job = Job { tree, prefix: place::PREFIX, python: "3.14.2".parse().ok(), inputs: &inputs };
     plan(&rules, &job, NonZeroUsize::new(2).unwrap())
 }
@@ -218,6 +218,7 @@ fn shebangs_name_the_trees_own_programs() {
         ("bin/old", "#!/usr/bin/python2\n"),
         (&python, "#!/usr/bin/env python\n"),
         ("bin/text", "no script\n"),
+        ("bin/unclear", "#!/usr/bin/env -S A=1 python3\n"),
     ]);
     let rules = format!("[[substitute]]\nfiles = [\"bin/*\", \"{SITE}/**\"]\nshebangs = true\nmode = \"quiet\"\n");
     let plan = planned(tree.path(), &rules).unwrap();
@@ -225,6 +226,7 @@ fn shebangs_name_the_trees_own_programs() {
     bin/old stays with python2: the tree has none
     bin/python stays with x: the tree has none
     bin/sh stays with sh: the tree has none
+    bin/unclear stays with #!/usr/bin/env -S A=1 python3: akb does not know which program it starts
     a #! line stays: lib/python3.14/site-packages/a/cli.py is compiled to bytecode, which must be the same in every folder: it cannot say where the tree is
     "#);
     insta::assert_snapshot!(diff(tree.path(), &rules), @r#"
@@ -514,14 +516,61 @@ fn wrong_tables_say_what_would_be_right() {
     "#);
 }
 
+/// A tree that is no whole one yet, such as what `pip install --prefix` makes.
+#[test]
+fn shebangs_name_no_python_that_is_not_there() {
+    let tree = tree(&[("bin/one", "#!/usr/bin/python3\n")]);
+    let recipe = "[[substitute]]\nfiles = [\"bin/*\"]\nshebangs = true\n";
+    let recipe = Recipe::parse(recipe, Path::new("akb.toml")).unwrap();
+    let rules = Rules::open(&recipe.substitute, tree.path()).unwrap();
+    let inputs = BTreeMap::new();
+    let job = Job { tree: tree.path(), prefix: "/srv/x", python: "3.14.2".parse().ok(), inputs: &inputs };
+    assert!(plan(&rules, &job, NonZeroUsize::MIN).is_err());
+    fs::write(tree.path().join("bin/python"), "").unwrap();
+    let plan = plan(&rules, &job, NonZeroUsize::MIN).unwrap();
+    assert_eq!(plan.changes.0[Path::new("bin/one")].after.bytes, b"#!/srv/x/bin/python\n");
+}
+
+#[test]
+fn names_that_are_no_utf_8_are_matched_too() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let tree = tree(&[("etc/a", "old")]);
+    let odd = Path::new(std::ffi::OsStr::from_bytes(b"etc/\xff"));
+    fs::write(tree.path().join(odd), "old").unwrap();
+    let plan =
+        planned(tree.path(), "[[substitute]]\nfiles = [\"etc/*\"]\nreplace = \"old\"\nwith = \"new\"\n").unwrap();
+    assert_eq!(plan.changes.0[odd].after.bytes, b"new");
+}
+
+/// Python would run what the source said before, and say nothing.
+#[test]
+fn sources_of_unchecked_bytecode_are_refused() {
+    let pyc = |flags: u8| format!("\u{1}\u{2}\u{3}\u{4}{}\0\0\0 hash and code", char::from(flags));
+    let (source, cache) = (format!("{SITE}/a/b.py"), format!("{SITE}/a/__pycache__/b.cpython-314.pyc"));
+    let rule = format!("[[substitute]]\nfiles = [\"{SITE}/a/*\"]\nreplace = \"old\"\nwith = \"new\"\n");
+    for (flags, refused) in [(0, false), (1, true), (3, false)] {
+        let tree = tree(&[(&source, "x = 'old'\n"), (&cache, &pyc(flags))]);
+        let step =
+            in_place::Step::Replace { mode: crate::recipe::Mode::Fail, old: b"old".to_vec(), new: b"new".to_vec() };
+        assert_eq!(in_place::plan(&[tree.path().join(&source)], &[step]).is_err(), refused, "{flags}");
+        if refused {
+            insta::assert_snapshot!(wrong(tree.path(), &rule), @r#"
+            rule 1 (replace "old"): lib/python3.14/site-packages/a/b.py would not be read: Python uses lib/python3.14/site-packages/a/__pycache__/b.cpython-314.pyc, and never compares it
+            remove it first: rm lib/python3.14/site-packages/a/__pycache__/b.cpython-314.pyc
+            "#);
+        } else {
+            planned(tree.path(), &rule).unwrap();
+        }
+    }
+}
+
 #[test]
 fn steps_of_a_command_line_follow_each_other() {
     let tree = tree(&[("a", "a b @v@\n"), ("bin", "a\u{0}b")]);
     let path = tree.path().join("a");
-    let replace =
-        |mode, old: &str, new: &str| in_place::Step::Replace { mode, old: old.to_owned(), new: new.to_owned() };
+    let replace = |mode, old: &str, new: &str| in_place::Step::Replace { mode, old: old.into(), new: new.into() };
     use crate::recipe::Mode::{Fail, Quiet, Warn};
-    let variable = in_place::Step::Variable { name: "v".to_owned(), value: "{prefix} $&".to_owned() };
+    let variable = in_place::Step::Variable { name: b"v".to_vec(), value: b"{prefix} $&".to_vec() };
     let steps = [
         replace(Fail, "a", "b"),
         replace(Fail, "b", "cc"),

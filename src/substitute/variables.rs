@@ -37,6 +37,11 @@ impl Variables {
         self.values.keys().cloned().collect()
     }
 
+    /// Their values.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Template> {
+        self.values.values()
+    }
+
     pub(super) fn find(&self, file: &File<'_>, cx: &Cx<'_>) -> Result<Found, Reason> {
         let mut found = Found::nothing(self.values.len());
         let mut start = 0;

@@ -46,6 +46,7 @@ fn host() -> Inputs {
         interpreter: "/lib64/ld-linux-x86-64.so.2".into(),
         runtime: crate::inputs::Runtime::Copied,
         building: Vec::new(),
+        named: std::collections::BTreeMap::new(),
         tools: std::collections::BTreeMap::new(),
         env: std::collections::BTreeMap::new(),
     }

@@ -28,6 +28,24 @@ fn a_tree_refers_to_its_inputs_and_to_nothing_of_the_compiler() {
     }
 }
 
+/// What a recipe names stays alive with the tree, also where only builds would need it.
+#[test]
+fn a_substitution_may_name_an_input() {
+    let world = World::small().own();
+    let rule = "[[substitute]]\nfiles = [\"share/inputs\"]\nnew = true\n\
+                contents = \"{inputs.debian-forky}/lib:{inputs.debian-forky-dev}/bin\"\n";
+    fs::write(world.project().join("akb.toml"), world.read("akb.toml") + "\n" + rule).unwrap();
+    world.lock();
+    let nix = Nix::new();
+    let of = |tail: &str| world.expression(&format!("{REFERRING} {tail}"));
+    let [tree, out, dev] = ["akb.build q", "i.out", "i.dev"].map(|tail| nix.built(&of(tail)).remove(0));
+    let text = fs::read_to_string(nix.path(&tree).join("share/inputs")).unwrap();
+    assert_eq!(text, format!("{out}/lib:{dev}/bin"));
+    let mut expected = vec![tree.clone(), out, dev];
+    expected.sort();
+    assert_eq!(nix.query("--requisites", &tree), expected);
+}
+
 /// The hashes that stand before the names of store paths.
 fn hashes(nix: &Nix) -> BTreeSet<Vec<u8>> {
     let store = fs::read_dir(nix.path("/nix/store")).unwrap();

@@ -63,7 +63,9 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         cx.print(&if cx.json {
             format!("{}\n", serde_json::json!(replaced))
         } else {
-            replaced.changed.iter().map(|path| format!("{}\n", path.display())).collect()
+            // Where the tree is a file, its path in it is empty.
+            let shown = |path: &PathBuf| if path.as_os_str().is_empty() { tree.clone() } else { path.clone() };
+            replaced.changed.iter().map(|path| format!("{}\n", shown(path).display())).collect()
         });
         return Ok(());
     }

@@ -1,8 +1,10 @@
 //! `akb substitute`: the rules of a recipe, or of the command line, followed in files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use akb::install::{self, Layout};
@@ -37,7 +39,7 @@ pub(crate) struct Args {
     prefix: Option<PathBuf>,
     /// With --rules: what {inputs.NAME} means; repeatable
     #[arg(long, value_name = "NAME=DIR", requires = "rules", value_parser = named)]
-    input: Vec<(String, String)>,
+    input: Vec<(String, PathBuf)>,
     /// Write nothing; print what would change as a unified diff
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -62,12 +64,15 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
             install::refresh_records(&root, &Layout::canonical(python), &plan.changed(), cx.settings.jobs)?;
         }
     }
-    let diff = args.dry_run.then(|| String::from_utf8_lossy(&plan.changes.diff()).into_owned());
-    cx.print(&match (cx.json, diff) {
-        (true, diff) => format!("{}\n", serde_json::json!({ "report": plan.report, "diff": diff })),
-        (false, Some(diff)) => diff,
-        (false, None) => summary(&plan),
-    });
+    let diff = args.dry_run.then(|| plan.changes.diff());
+    match (cx.json, diff) {
+        (true, diff) => {
+            let diff = diff.map(|diff| String::from_utf8_lossy(&diff).into_owned());
+            cx.print(&format!("{}\n", serde_json::json!({ "report": plan.report, "diff": diff })));
+        }
+        (false, Some(diff)) => cx.print_bytes(&diff),
+        (false, None) => cx.print(&summary(&plan)),
+    }
     Ok(())
 }
 
@@ -97,7 +102,7 @@ fn in_tree(args: &Args, rules: &Path, cx: &Context) -> Result<(PathBuf, Plan, Op
     let folder = absolute(rules)?;
     let rules = Rules::open(&recipe.substitute, folder.parent().unwrap_or(Path::new("/")))?;
     let python = python(&tree)?;
-    let inputs: BTreeMap<String, String> = args.input.iter().cloned().collect();
+    let inputs: BTreeMap<String, PathBuf> = args.input.iter().cloned().collect();
     let job = Job { tree: &tree, prefix: prefix.trim_end_matches('/'), python, inputs: &inputs };
     let plan = plan(&rules, &job, cx.settings.jobs)?;
     Ok((tree, plan, python))
@@ -129,10 +134,10 @@ fn summary(plan: &Plan) -> String {
     text
 }
 
-fn named(text: &str) -> Result<(String, String), String> {
+fn named(text: &str) -> Result<(String, PathBuf), String> {
     let parts = text.split_once('=').filter(|(name, folder)| !name.is_empty() && folder.starts_with('/'));
     let (name, folder) = parts.ok_or("expected NAME=DIR with an absolute folder")?;
-    Ok((name.to_owned(), folder.to_owned()))
+    Ok((name.to_owned(), folder.into()))
 }
 
 /// Replacements in the order of the command line, which clap keeps apart by option.
@@ -143,7 +148,7 @@ struct Steps(Vec<Said>);
 enum Said {
     Step(Step),
     /// A variable whose value is in the environment.
-    Environment(String),
+    Environment(OsString),
 }
 
 /// Options with their values, and what they do.
@@ -167,11 +172,11 @@ impl Steps {
                 Err(Failure::usage("the text to replace is empty", "name a text that is in the file"))
             }
             Said::Step(step) => Ok(step.clone()),
-            Said::Environment(name) => match cx.env(name) {
-                Some(value) => Ok(Step::Variable { name: name.clone(), value }),
+            Said::Environment(name) => match cx.env_bytes(name) {
+                Some(value) => Ok(Step::Variable { name: name.clone().into_vec(), value: value.into_vec() }),
                 None => Err(Failure::usage(
-                    format!("the environment variable {name} is not set"),
-                    format!("set it, or write --subst-var-by {name} VALUE"),
+                    format!("the environment variable {} is not set", name.display()),
+                    format!("set it, or write --subst-var-by {} VALUE", name.display()),
                 )),
             },
         };
@@ -184,6 +189,7 @@ impl clap::Args for Steps {
         OPTIONS.iter().fold(command, |command, (name, values, help)| {
             let option = Arg::new(*name).long(*name).num_args(values.len()).value_names(*values).help(*help);
             let option = option.action(ArgAction::Append).allow_hyphen_values(true);
+            let option = option.value_parser(clap::value_parser!(OsString));
             command.arg(option.hide(*name == "replace").help_heading("Replacements in files"))
         })
     }
@@ -198,7 +204,7 @@ impl clap::FromArgMatches for Steps {
         let mut steps = BTreeMap::new();
         for (name, values, _) in OPTIONS {
             let indices: Vec<usize> = matches.indices_of(name).into_iter().flatten().collect();
-            let said: Vec<&String> = matches.get_many(name).into_iter().flatten().collect();
+            let said: Vec<&OsString> = matches.get_many(name).into_iter().flatten().collect();
             for (index, said) in indices.chunks(values.len()).zip(said.chunks(values.len())) {
                 steps.insert(index[0], said_by(name, said));
             }
@@ -212,7 +218,8 @@ impl clap::FromArgMatches for Steps {
     }
 }
 
-fn said_by(option: &str, values: &[&String]) -> Said {
+fn said_by(option: &str, values: &[&OsString]) -> Said {
+    let bytes = |value: &OsString| value.clone().into_vec();
     let mode = match option {
         "replace-fail" => Mode::Fail,
         "replace-quiet" => Mode::Quiet,
@@ -221,9 +228,9 @@ fn said_by(option: &str, values: &[&String]) -> Said {
     match values {
         [name] => Said::Environment((*name).clone()),
         [name, value, ..] if option == "subst-var-by" => {
-            Said::Step(Step::Variable { name: (*name).clone(), value: (*value).clone() })
+            Said::Step(Step::Variable { name: bytes(name), value: bytes(value) })
         }
-        [old, new, ..] => Said::Step(Step::Replace { mode, old: (*old).clone(), new: (*new).clone() }),
-        [] => Said::Environment(String::new()),
+        [old, new, ..] => Said::Step(Step::Replace { mode, old: bytes(old), new: bytes(new) }),
+        [] => Said::Environment(OsString::new()),
     }
 }

@@ -240,6 +240,7 @@ pub fn realise(pins: &[Pin], wanted: &Use, archive: &Archive<'_>, jobs: usize) -
         interpreter: port.interpreter.into(),
         runtime: super::Runtime::Copied,
         building: Vec::new(),
+        named: BTreeMap::new(),
         tools: BTreeMap::new(),
         env: BTreeMap::new(),
     };

@@ -21,6 +21,7 @@ use crate::request::{Arch, Libc, Platform, PythonVersion, Target};
 use crate::tree;
 
 mod error;
+mod names;
 mod probe;
 mod scan;
 mod toolchain;
@@ -38,12 +39,20 @@ const LAYOUT: u32 = 1;
 pub struct Prefix {
     path: PathBuf,
     content: Option<Sha256>,
+    /// What substitutions call it.
+    name: String,
+}
+
+/// The last part of a path.
+fn last(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Prefix {
     /// A prefix whose path never holds anything else: the path is its identity, with all that it refers to.
     pub fn named(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), content: None }
+        let path = path.into();
+        Self { name: last(&path), path, content: None }
     }
 
     /// A prefix of any folder, all of which is read: its NAR hash is its identity.
@@ -54,7 +63,13 @@ impl Prefix {
         let path = view::real(path.as_ref())?;
         let hash = nar::hash(&path, tree::walk(&path)?);
         let content = hash.map_err(|source| PrefixError::Read { path: path.clone(), source })?;
-        Ok(Self { path, content: Some(content) })
+        Ok(Self { name: last(&path), path, content: Some(content) })
+    }
+
+    /// The same by another name than its folder's.
+    #[must_use]
+    pub fn called(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 }
 
@@ -116,6 +131,7 @@ pub fn inputs(prefixes: &[Prefix], wish: &Wish, reporter: &dyn Reporter) -> Resu
         interpreter: loader,
         runtime: Runtime::Referenced,
         building,
+        named: names::named(prefixes.iter().map(|prefix| prefix.name.as_str()).zip(&paths)),
         tools: tools.scripts,
         env: tools.env,
     };

@@ -67,6 +67,9 @@ impl Reader<'_> {
         loop {
             self.space();
             let start = self.at;
+            if self.peek() == Some(b'/') {
+                return Err(self.wrong("has a comment, which JSON does not know"));
+            }
             if self.peek() != Some(b'"') {
                 return Err(self.wrong("expected a key in quotes"));
             }
