@@ -47,7 +47,8 @@ impl Resolver<'_> {
             }
         }
         let absent = if how == How::Linked { Reason::NotFound } else { Reason::NotFoundByName };
-        let other = self.libraries.unsuitable(name)?.map(|found| Reason::Unsuitable { found });
+        let other =
+            self.libraries.unsuitable(name, Kinship::of(asker.image))?.map(|found| Reason::Unsuitable { found });
         Ok(Err(reason.or(other).unwrap_or(absent)))
     }
 

@@ -74,10 +74,11 @@ impl<'a> Libraries<'a> {
         Ok(if candidates.len() == 1 { candidates.pop() } else { None })
     }
 
-    /// Files of this name that are there, whatever they are for.
-    pub(super) fn unsuitable(&mut self, name: &str) -> Result<Option<PathBuf>, RelinkError> {
+    /// A file of this name that `who` cannot load.
+    pub(super) fn unsuitable(&mut self, name: &str, who: Kinship) -> Result<Option<PathBuf>, RelinkError> {
         for folder in self.folders()?.get(name).cloned().unwrap_or_default() {
-            if let Some(library) = self.at(&folder.join(name))? {
+            let library = self.at(&folder.join(name))?;
+            if let Some(library) = library.filter(|library| who.refuses(&library.image).is_some()) {
                 return Ok(Some(library.path));
             }
         }
