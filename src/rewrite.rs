@@ -1,14 +1,16 @@
 //! Gives files of a finished tree other contents: never half, with mode and time as they were, hard links kept, and
 //! with what their packages' `RECORD` says of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::digest::Sha256;
-use crate::install::record;
+use crate::install::record::{self, Row};
 use crate::tree::{self, TreeError};
 
 /// A file that could not be read or written.
@@ -89,32 +91,58 @@ pub(crate) fn records(tree: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<()
     if changed.is_empty() || !tree.is_dir() {
         return Ok(());
     }
-    for node in tree::walk(tree)?.into_iter().filter(|node| is_record(&node.path)) {
-        let site = node.path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-        let place = tree.join(&node.path);
+    records_and(tree, changed, |_| false)
+}
+
+/// Likewise, and rows with another size than their file has, where it `may` have changed earlier.
+pub(crate) fn records_and(
+    tree: &Path,
+    changed: &mut BTreeSet<PathBuf>,
+    may: impl Fn(&Path) -> bool + Sync,
+) -> Result<(), RecordsFailed> {
+    let wanted = |file: &Path, row: &Row| {
+        let other = || fs::metadata(tree.join(file)).is_ok_and(|now| now.len().to_string() != row.size);
+        changed.contains(file) || may(file) && other()
+    };
+    let found: Vec<(PathBuf, BTreeSet<PathBuf>)> = tree::walk(tree)?
+        .into_par_iter()
+        .filter(|node| is_record(&node.path))
+        .map(|node| Ok((node.path.clone(), listed(tree, &node.path, &wanted)?)))
+        .collect::<Result<_, Failed>>()?;
+    let listed: BTreeSet<&PathBuf> = found.iter().flat_map(|(_, files)| files).collect();
+    let measure = |path: &PathBuf| {
+        let place = tree.join(path);
+        let measured = File::open(&place).and_then(Sha256::of_reader).map_err(failed("read", &place))?;
+        Ok((path.clone(), measured))
+    };
+    let measured: BTreeMap<PathBuf, (Sha256, u64)> =
+        listed.into_par_iter().map(measure).collect::<Result<_, Failed>>()?;
+    for (path, _) in found.into_iter().filter(|(_, files)| !files.is_empty()) {
+        let place = tree.join(&path);
         let old = fs::read(&place).map_err(failed("read", &place))?;
-        let mut problem = None;
-        let mut any = false;
-        let new = record::with_hashes(&old, |row| {
-            let path = tree.join(resolve(site, row).filter(|path| changed.contains(path))?);
-            any = true;
-            match File::open(&path).and_then(Sha256::of_reader) {
-                Ok(measured) => Some(measured),
-                Err(source) => {
-                    problem = Some(failed("read", &path)(source));
-                    None
-                }
-            }
-        });
-        if let Some(problem) = problem {
-            return Err(problem.into());
-        }
-        if any && new != old {
+        let new =
+            record::with_hashes(&old, |row| resolve(site(&path), row).and_then(|file| measured.get(&file)).cloned());
+        if new != old {
             file(&place, &new)?;
-            changed.insert(node.path);
+            changed.insert(path);
         }
     }
     Ok(())
+}
+
+/// The files of those rows of a `RECORD` that are wanted; none where it cannot be understood.
+fn listed(tree: &Path, path: &Path, wanted: &impl Fn(&Path, &Row) -> bool) -> Result<BTreeSet<PathBuf>, Failed> {
+    let place = tree.join(path);
+    let bytes = fs::read(&place).map_err(failed("read", &place))?;
+    let rows = std::str::from_utf8(&bytes).ok().and_then(|text| record::parse(text).ok()).unwrap_or_default();
+    let rows = rows.iter().filter(|row| !row.hash.is_empty());
+    let files = rows.filter_map(|row| Some((resolve(site(path), &row.path)?, row)));
+    Ok(files.filter(|(file, row)| wanted(file, row)).map(|(file, _)| file).collect())
+}
+
+/// The folder that a `RECORD` is about.
+fn site(record: &Path) -> &Path {
+    record.parent().and_then(Path::parent).unwrap_or(Path::new(""))
 }
 
 fn is_record(path: &Path) -> bool {

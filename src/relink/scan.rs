@@ -1,5 +1,6 @@
 //! The ELF files of a tree.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -91,6 +92,23 @@ impl Scan {
                 self.name(link, &path);
             }
         }
+    }
+
+    /// What most files are made for.
+    pub(super) fn usual(&self) -> Option<Kinship> {
+        let mut machines: BTreeMap<Machine, usize> = BTreeMap::new();
+        for image in self.images.values() {
+            *machines.entry(image.machine).or_default() += 1;
+        }
+        let machine = machines.into_iter().rev().max_by_key(|(_, files)| *files)?.0;
+        let images = || self.images.values().filter(|image| image.machine == machine);
+        let files = |library| images().filter(|image| c_library(image) == Some(library)).count();
+        let c_library = match files(CLibrary::Gnu).cmp(&files(CLibrary::Musl)) {
+            Ordering::Greater => Some(CLibrary::Gnu),
+            Ordering::Less => Some(CLibrary::Musl),
+            Ordering::Equal => None,
+        };
+        Some(Kinship { machine, c_library })
     }
 
     /// Leaves out what cannot be loaded together with `who`.
