@@ -1,6 +1,6 @@
 //! Libraries that were not found, and the guess which package has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,23 @@ impl Missing {
             }
         }
     }
+}
+
+/// One line a problem, with the first file that has it.
+pub fn problems(missing: &[Missing]) -> Vec<String> {
+    let mut problems: BTreeMap<(&str, String), (&Missing, usize)> = BTreeMap::new();
+    for missing in missing {
+        problems.entry((&missing.soname, missing.problem())).or_insert((missing, 0)).1 += 1;
+    }
+    let line = |((_, problem), (first, files)): ((&str, String), (&Missing, usize))| {
+        let others = match files - 1 {
+            0 => String::new(),
+            1 => " (and one more file)".to_owned(),
+            more => format!(" (and {more} more files)"),
+        };
+        format!("{} {problem}{others}", first.file.display())
+    };
+    problems.into_iter().map(line).collect()
 }
 
 /// Packages that do not follow the rule of [`debian_package`].

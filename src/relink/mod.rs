@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::inputs::Runtime;
 use crate::report::Reporter;
+use crate::rewrite::{self, RecordsFailed};
 
 mod apply;
 mod check;
@@ -22,6 +23,7 @@ mod library;
 mod missing;
 mod owner;
 mod probe;
+mod remedy;
 mod report;
 mod resolve;
 mod scan;
@@ -30,7 +32,8 @@ mod standalone;
 pub use check::{Finding, Linker, Outcome, Premises, check};
 pub use error::RelinkError;
 pub use job::{Job, Rules, Supply};
-pub use missing::{Missing, Reason, debian_package, nix_package};
+pub use missing::{Missing, Reason, debian_package, nix_package, problems};
+pub use remedy::Remedy;
 pub use report::{How, Linked, Need, RelinkReport};
 pub use standalone::Prefixes;
 
@@ -82,6 +85,18 @@ fn with_owners(job: &Job<'_>, decided: &Decided) -> Result<RelinkReport, RelinkE
     Ok(report)
 }
 
+/// Gives the rows of files that relinking changed their hash and size as they are now, in every `RECORD` of the tree,
+/// whatever its layout is; those too that an earlier run changed and was stopped. All these files are read.
+pub fn refresh_records(tree: &Path, report: &RelinkReport, jobs: NonZeroUsize) -> Result<(), RelinkError> {
+    let mut changed = report.changed.iter().cloned().collect();
+    parallel(jobs, || rewrite::records_and(tree, &mut changed, |path| report.linked.contains_key(path)))?.map_err(
+        |failed| match failed {
+            RecordsFailed::Tree(error) => error.into(),
+            RecordsFailed::File(failed) => RelinkError::Io { path: failed.path, source: failed.source },
+        },
+    )
+}
+
 fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<Decided, RelinkError> {
     let mut libraries = Libraries::new(job.supply);
     let loaders = loaders(job, &mut libraries)?;
@@ -90,8 +105,8 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
         Err(loaders) => {
             let mut scan = scan::scan(job.tree, None, jobs)?;
             let loader = usual(loaders, &scan);
-            if let Some(loader) = &loader {
-                scan.restrict(Kinship::of(&loader.image));
+            if let Some(who) = loader.as_ref().map(|loader| Kinship::of(&loader.image)).or_else(|| scan.usual()) {
+                scan.restrict(who);
             }
             (scan, loader)
         }
