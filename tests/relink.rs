@@ -353,3 +353,23 @@ fn a_file_for_which_there_is_no_room_stays_as_it_was() {
     bench.relink(&["--inputs", "./prefix"]);
     assert_eq!(bench.load("tree/a.so"), Ok(2));
 }
+
+#[test]
+fn a_prefix_whose_libraries_do_not_find_each_other_is_told_of() {
+    let bench = Bench::new();
+    bench.library("prefix/lib/libdeep.so.1", "deep", &[], &[]);
+    bench.library("prefix/lib/libout.so.1", "out", &["prefix/lib/libdeep.so.1"], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    let told = |output: Output| {
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.contains("prefix/lib/libout.so.1 needs libdeep.so.1").then_some(text)
+    };
+    assert!(told(bench.akb(&["--inputs", "./prefix"])).is_some());
+    assert!(bench.load("tree/a.so").unwrap_err().contains("libdeep.so.1"));
+    let mut command = assert_cmd::Command::cargo_bin("akb").unwrap();
+    let output = command.current_dir(bench.folder.path()).args(["relink", "prefix", "--inputs", "./none"]).output();
+    assert!(output.unwrap().status.success());
+    assert_eq!(told(bench.akb(&["--inputs", "./prefix"])), None);
+    assert_eq!(bench.load("tree/a.so"), Ok(3));
+}

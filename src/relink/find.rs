@@ -195,12 +195,7 @@ impl Resolver<'_> {
     fn search_in_inputs(&self, path: &Path) -> Vec<PathBuf> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some(library) = self.result.copies.get(&name).filter(|_| self.is_copy(path)) else { return Vec::new() };
-        let here = library.path.parent().unwrap_or(Path::new("/"));
-        let expand = |text: &str| {
-            let text = text.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &here.to_string_lossy());
-            (text.starts_with('/') && !text.contains('$')).then(|| PathBuf::from(text))
-        };
-        library.image.search_folders().filter_map(expand).collect()
+        library.search_folders()
     }
 
     /// Finds out which folders files inherit: a `DT_RPATH` counts for all that is loaded because of its file, as far

@@ -23,6 +23,18 @@ pub(super) struct Library {
     pub(super) name: String,
 }
 
+impl Library {
+    /// Its own search path, where it lies.
+    pub(super) fn search_folders(&self) -> Vec<PathBuf> {
+        let here = self.path.parent().unwrap_or(Path::new("/"));
+        let expand = |text: &str| {
+            let text = text.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &here.to_string_lossy());
+            (text.starts_with('/') && !text.contains('$')).then(|| PathBuf::from(text))
+        };
+        self.image.search_folders().filter_map(expand).collect()
+    }
+}
+
 /// Finds libraries in the inputs, by file name and by the name in their header.
 pub(super) struct Libraries<'a> {
     supply: Supply<'a>,
@@ -43,10 +55,8 @@ impl<'a> Libraries<'a> {
     /// The library that a program that needs `name` would get: in the `first` folders, then in those of the
     /// inputs by file name, then by soname.
     pub(super) fn find(&mut self, name: &str, first: &[PathBuf], who: Kinship) -> Result<Option<Library>, RelinkError> {
-        for folder in first {
-            if let Some(library) = self.suiting(&folder.join(name), who)? {
-                return Ok(Some(library));
-            }
+        if let Some(library) = self.first(first, name, who)? {
+            return Ok(Some(library));
         }
         let folders = self.folders()?.get(name).cloned().unwrap_or_default();
         let mut hits: Vec<Library> = Vec::new();
@@ -64,6 +74,21 @@ impl<'a> Libraries<'a> {
             self.collisions.insert(name.to_owned(), hits.iter().map(|hit| hit.path.clone()).collect());
         }
         Ok(hits.into_iter().next())
+    }
+
+    /// The first library of this name in folders.
+    pub(super) fn first(
+        &mut self,
+        folders: &[PathBuf],
+        name: &str,
+        who: Kinship,
+    ) -> Result<Option<Library>, RelinkError> {
+        for folder in folders {
+            if let Some(library) = self.suiting(&folder.join(name), who)? {
+                return Ok(Some(library));
+            }
+        }
+        Ok(None)
     }
 
     /// The one library whose soname is `name` and a version: what a development package would link to.

@@ -21,6 +21,7 @@ pub mod glob;
 mod job;
 mod library;
 mod missing;
+mod outside;
 mod owner;
 mod probe;
 mod remedy;
@@ -117,9 +118,13 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
         reporter.warn(format!("`{name}` names no program or library of the tree"), Some(hint));
     }
     let interpreter = loader.as_ref().map(|loader| wanted_interpreter(job, loader)).transpose()?;
-    let (scan, resolution) = resolve(job, scan, owners, libraries, loader)?;
+    let (scan, mut resolution) = resolve(job, scan, owners, libraries, loader)?;
     for note in &resolution.notes {
         reporter.note(note.clone());
+    }
+    if let Some((message, hint)) = resolution.lost.clone() {
+        reporter.warn(message.clone(), Some(hint));
+        resolution.notes.insert(message);
     }
     Ok(Decided { scan, resolution, interpreter })
 }

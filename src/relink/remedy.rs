@@ -34,34 +34,29 @@ impl Remedy {
         let debian: BTreeSet<String> = sonames.iter().map(|soname| debian_package(soname)).collect();
         let nix: BTreeSet<String> = sonames.iter().filter_map(|soname| nix_package(soname)).collect();
         let nix = if nix.is_empty() { String::new() } else { format!("; attributes of nixpkgs: {}", quoted(nix)) };
-        // A package with many plug-ins of which few are used: say it once.
+        // A package with many plug-ins of which few are used: say it once. What the inputs have is still taken.
         let owners: Option<BTreeSet<String>> =
             absent.iter().map(|missing| missing.package.as_ref().map(|package| format!("{package}:*"))).collect();
-        let ignore = match owners {
-            Some(owners) if sonames.len() > NAMED => owners,
-            _ => sonames.iter().map(|&soname| soname.to_owned()).collect(),
+        let (rule, names) = match owners {
+            Some(owners) if sonames.len() > NAMED => ("optional", owners),
+            _ => ("ignore", sonames.iter().map(|&soname| soname.to_owned()).collect()),
         };
-        let flags = |names| list(names, |name| format!("--ignore '{name}'"), " ");
+        let packages = list(debian.clone(), |name| name, " ");
+        let flags = list(names.clone(), |name| format!("--{rule} '{name}'"), " ");
         match self {
             Self::Recipe => format!(
-                "write in akb.toml: [inputs] packages = [{}] (a guess by Debian's naming rule{nix}); or, if nothing uses it: [relink] ignore = [{}]",
+                "write in akb.toml: [inputs] packages = [{}] (a guess by Debian's naming rule{nix}); or, if nothing uses it: [relink] {rule} = [{}]",
                 quoted(debian),
-                quoted(ignore)
+                quoted(names)
             ),
             Self::Packages => format!(
-                "name Debian packages behind the folder: {} (a guess by its naming rule{nix}); or, if nothing uses it: {}",
-                list(debian, |name| name, " "),
-                flags(ignore)
+                "name Debian packages behind the folder: {packages} (a guess by its naming rule{nix}); or, if nothing uses it: {flags}"
             ),
             Self::Machine => format!(
-                "install it (Debian: apt install {}, by its naming rule{nix}); or, if nothing uses it: {}",
-                list(debian, |name| name, " "),
-                flags(ignore)
+                "install it (Debian: apt install {packages}, by its naming rule{nix}); or, if nothing uses it: {flags}"
             ),
             Self::Prefixes => format!(
-                "name a folder that has it: --inputs PREFIX (Debian packages, by its naming rule: {}{nix}); or, if nothing uses it: {}",
-                list(debian, |name| name, " "),
-                flags(ignore)
+                "name a folder that has it: --inputs PREFIX (Debian packages, by its naming rule: {packages}{nix}); or, if nothing uses it: {flags}"
             ),
         }
     }
@@ -91,6 +86,10 @@ mod tests {
 
     #[test]
     fn speaks_of_what_is_there_to_be_changed() {
+        let many: Vec<Missing> = (0..13)
+            .map(|index| Missing::new(&format!("libx{index}.so"), Path::new("a.so"), Some("qt"), Reason::NotFound))
+            .collect();
+        assert!(Remedy::Recipe.hint(&many).ends_with("[relink] optional = [\"qt:*\"]"));
         let missing = [Missing::new("libxml2.so.16", Path::new("a.so"), None, Reason::NotFound)];
         insta::assert_snapshot!(Remedy::Recipe.hint(&missing), @r#"write in akb.toml: [inputs] packages = ["libxml2-16"] (a guess by Debian's naming rule; attributes of nixpkgs: "libxml2.out"); or, if nothing uses it: [relink] ignore = ["libxml2.so.16"]"#);
         insta::assert_snapshot!(Remedy::Packages.hint(&missing), @r#"name Debian packages behind the folder: libxml2-16 (a guess by its naming rule; attributes of nixpkgs: "libxml2.out"); or, if nothing uses it: --ignore 'libxml2.so.16'"#);

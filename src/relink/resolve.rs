@@ -32,6 +32,8 @@ pub(super) struct Resolution {
     pub(super) ignored: BTreeSet<Missing>,
     /// What a person should know.
     pub(super) notes: BTreeSet<String>,
+    /// Libraries of the inputs that do not find theirs: what to say, and the next step.
+    pub(super) lost: Option<(String, String)>,
     /// How each file finds its libraries.
     pub(super) linked: BTreeMap<PathBuf, Linked>,
 }
@@ -87,6 +89,7 @@ impl Resolver<'_> {
             }
         }
         self.result.notes.extend(self.libraries.collisions());
+        self.look_outside()?;
         Ok((self.scan, self.result))
     }
 
