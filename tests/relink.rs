@@ -373,3 +373,36 @@ fn a_prefix_whose_libraries_do_not_find_each_other_is_told_of() {
     assert_eq!(told(bench.akb(&["--inputs", "./prefix"])), None);
     assert_eq!(bench.load("tree/a.so"), Ok(3));
 }
+
+#[test]
+fn names_of_any_bytes_are_relinked() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bench = Bench::new();
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    let odd = std::ffi::OsStr::from_bytes(b"\xff.so");
+    fs::rename(bench.path("tree/a.so"), bench.path("tree").join(odd)).unwrap();
+    let output = bench.akb(&["--inputs", "./prefix", "--report", "report.json"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot say it as JSON") && text.contains("rename files"), "{text}");
+    bench.relink(&["--inputs", "./prefix"]);
+    bench.relink(&["--inputs", "./prefix", "--check"]);
+    fs::rename(bench.path("tree").join(odd), bench.path("tree/a.so")).unwrap();
+    assert_eq!(bench.load("tree/a.so"), Ok(2));
+}
+
+#[test]
+fn a_folder_that_no_search_path_can_name_is_refused() {
+    let bench = Bench::new();
+    bench.library("a:b/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["a:b/lib/libout.so.1"], &[]);
+    let output = bench.akb(&["--inputs", "./a:b"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("a:b/lib/libout.so.1 is in a folder that no search path can name"), "{text}");
+    // Below a folder of that kind all is well.
+    fs::create_dir(bench.path("tree/a:b")).unwrap();
+    fs::copy(bench.path("a:b/lib/libout.so.1"), bench.path("tree/a:b/libout.so.1")).unwrap();
+    fs::rename(bench.path("tree/a.so"), bench.path("tree/a:b/a.so")).unwrap();
+    bench.relink(&["--inputs", "./none"]);
+    assert_eq!(bench.load("tree/a:b/a.so"), Ok(2));
+}

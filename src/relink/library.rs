@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::elf::Image;
 use super::probe::{ProbeError, Probed, probe};
@@ -18,7 +19,7 @@ pub(super) struct Library {
     /// On this machine, links resolved.
     pub(super) file: PathBuf,
     /// What the dynamic linker would read.
-    pub(super) image: Image,
+    pub(super) image: Arc<Image>,
     /// The name of its copy: its soname.
     pub(super) name: String,
 }
@@ -137,8 +138,8 @@ impl<'a> Libraries<'a> {
         let Some(file) = self.supply.locate(path).filter(|file| file.is_file()) else { return Ok(None) };
         let io = |source| RelinkError::Io { path: file.clone(), source };
         // Linker scripts have the names of libraries too.
-        let image = match probe(&File::open(&file).map_err(io)?) {
-            Ok(Probed::Image(image)) => *image,
+        let image: Arc<Image> = match probe(&File::open(&file).map_err(io)?) {
+            Ok(Probed::Image(image)) => Arc::from(image),
             Ok(Probed::Other | Probed::Data) => return Ok(None),
             Err(ProbeError::Elf(source)) => return Err(RelinkError::Elf { path: file, source }),
             Err(ProbeError::Io(source)) => return Err(io(source)),
@@ -157,11 +158,11 @@ impl<'a> Libraries<'a> {
         who: Kinship,
     ) -> Result<Vec<Library>, RelinkError> {
         let stem = name.split(".so").next().unwrap_or(name).to_owned();
-        let mut candidates = self.deeper()?.to_vec();
-        for (file, folders) in self.folders()? {
+        let alike = |path: &&PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&stem));
+        let mut candidates: Vec<PathBuf> = self.deeper()?.iter().filter(alike).cloned().collect();
+        for (file, folders) in self.folders()?.range(stem.clone()..).take_while(|(file, _)| file.starts_with(&stem)) {
             candidates.extend(folders.iter().map(|folder| folder.join(file)));
         }
-        candidates.retain(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&stem)));
         let mut accepted: Vec<Library> = Vec::new();
         for path in candidates {
             let library = self.suiting(&path, who)?;

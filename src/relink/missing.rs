@@ -50,6 +50,11 @@ pub enum Reason {
     },
     /// The name has a slash: the dynamic linker would not search for it.
     Path,
+    /// It is in a folder whose name has a character that means something else in search paths.
+    Unnameable {
+        /// Where it was found.
+        found: PathBuf,
+    },
     /// No order of folders gives each need its library.
     Conflict {
         /// The library that should be found.
@@ -101,6 +106,12 @@ impl Missing {
                 format!("needs {} of {soname}, which {} does not define", lacks.join(", "), found.display())
             }
             Reason::Path => format!("needs `{soname}`: expected a name without a slash"),
+            Reason::Unnameable { found } => {
+                format!(
+                    "needs {soname}; {} is in a folder that no search path can name: it has : or $",
+                    found.display()
+                )
+            }
             Reason::Conflict { wanted, found } => {
                 format!("needs {soname} from {}, but would find {}", wanted.display(), found.display())
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::elf::{DlopenNote, Image, Priority, SearchPath, SearchTag};
 use super::folder::{entry, in_tree};
@@ -46,7 +47,7 @@ pub(super) struct Resolver<'a> {
     pub(super) scan: Scan,
     pub(super) libraries: Libraries<'a>,
     /// What is not in the tree and was found, by its path, which is absolute.
-    pub(super) outside: BTreeMap<PathBuf, Image>,
+    pub(super) outside: BTreeMap<PathBuf, Arc<Image>>,
     /// Where copies go, relative to the tree.
     pub(super) libdir: PathBuf,
     /// The dynamic linker, which every process has loaded: its file name, and where it is.

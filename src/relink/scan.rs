@@ -22,6 +22,8 @@ pub(super) struct Scan {
     pub(super) images: BTreeMap<PathBuf, Image>,
     /// Names in each folder that lead to one of `images`, links included.
     pub(super) names: BTreeMap<PathBuf, BTreeMap<String, PathBuf>>,
+    /// The folders of each name.
+    pub(super) folders: BTreeMap<String, BTreeSet<PathBuf>>,
     /// Libraries by the name in their header.
     pub(super) sonames: BTreeMap<String, BTreeSet<PathBuf>>,
     /// For files with several hard links in the tree, the first of them.
@@ -121,6 +123,11 @@ impl Scan {
             names.retain(|_, file| images.contains_key(file));
         }
         self.names.retain(|_, names| !names.is_empty());
+        let names = &self.names;
+        self.folders.retain(|name, folders| {
+            folders.retain(|folder| names.get(folder).is_some_and(|names| names.contains_key(name)));
+            !folders.is_empty()
+        });
         for files in self.sonames.values_mut() {
             files.retain(|file| images.contains_key(file));
         }
@@ -131,6 +138,7 @@ impl Scan {
     pub(super) fn name(&mut self, path: &Path, file: &Path) {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) {
             self.names.entry(folder.to_owned()).or_default().insert(name.to_owned(), file.to_owned());
+            self.folders.entry(name.to_owned()).or_default().insert(folder.to_owned());
         }
     }
 

@@ -9,6 +9,7 @@ use akb::inputs::{Inputs, debian, host};
 use akb::relink::{self, Job, Linker, Prefixes, Premises, RelinkError, RelinkReport, Remedy, Rules, Supply};
 use akb::request::{Arch, PythonVersion};
 use akb::runtime;
+use serde_json::Value;
 
 use crate::context::{Context, absolute};
 use crate::failure::Failure;
@@ -116,13 +117,7 @@ fn relink(args: &Args, job: &Job<'_>, remedy: Remedy, cx: &Context) -> Result<()
         Err(RelinkError::Missing { report }) => Some(&**report),
         Err(_) => None,
     };
-    if let Some(report) = report {
-        let json = serde_json::json!(report);
-        if let Some(path) = &args.report {
-            std::fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::io("write", path, &error))?;
-        }
-        cx.print(&if cx.json { format!("{json}\n") } else { summary(report, args) });
-    }
+    let told = report.map_or(Ok(()), |report| tell(report, args, cx));
     match done {
         Ok(report) if args.dry_run || args.no_records => drop(report),
         Ok(report) => relink::refresh_records(job.tree, &report, jobs)?,
@@ -132,7 +127,27 @@ fn relink(args: &Args, job: &Job<'_>, remedy: Remedy, cx: &Context) -> Result<()
         }
         Err(error) => return Err(error.into()),
     }
+    told
+}
+
+/// Prints what was done, and writes it where it is to be written.
+fn tell(report: &RelinkReport, args: &Args, cx: &Context) -> Result<(), Failure> {
+    if let Some(path) = &args.report {
+        let text = format!("{:#}\n", json(serde_json::to_value(report))?);
+        std::fs::write(path, text).map_err(|error| Failure::io("write", path, &error))?;
+    }
+    cx.print(&if cx.json { format!("{}\n", json(serde_json::to_value(report))?) } else { summary(report, args) });
     Ok(())
+}
+
+/// As JSON, whose texts are UTF-8.
+fn json(found: serde_json::Result<Value>) -> Result<Value, Failure> {
+    found.map_err(|error| Failure {
+        message: format!("cannot say it as JSON: {error}"),
+        hint: Some("leave --json and --report out, or rename files whose names are not UTF-8".to_owned()),
+        output: None,
+        code: ExitCode::Failed,
+    })
 }
 
 fn rules(args: &Args) -> Rules {
@@ -177,8 +192,13 @@ fn check(
         let _ = writeln!(text, "{}: {}", finding.path.display(), finding.problem);
     }
     let _ = writeln!(text, "{} ELF files, {} findings", outcome.files, outcome.findings.len());
-    let json = serde_json::json!({ "files": outcome.files, "findings": outcome.findings });
-    cx.print(&if cx.json { format!("{json}\n") } else { text });
+    if cx.json {
+        text = format!(
+            "{}\n",
+            serde_json::json!({ "files": outcome.files, "findings": json(serde_json::to_value(&outcome.findings))? })
+        );
+    }
+    cx.print(&text);
     if outcome.findings.is_empty() {
         return Ok(());
     }
