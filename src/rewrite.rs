@@ -6,8 +6,10 @@ use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::digest::Sha256;
-use crate::install::record;
+use crate::install::record::{self, Row};
 use crate::tree::{self, TreeError};
 
 mod ready;
@@ -72,39 +74,71 @@ impl From<Failed> for RecordsFailed {
 /// size. `changed` says where the contents of a changed file are, of which it gets the path in the tree.
 pub(crate) fn records(
     tree: &Path,
-    changed: &dyn Fn(&Path) -> Option<PathBuf>,
+    changed: impl Fn(&Path) -> Option<PathBuf> + Sync,
 ) -> Result<BTreeMap<PathBuf, Ready>, RecordsFailed> {
-    let mut fresh = BTreeMap::new();
+    records_and(tree, changed, |_| false)
+}
+
+/// Likewise, and rows with another size than their file has, where it `may` have changed earlier.
+pub(crate) fn records_and(
+    tree: &Path,
+    changed: impl Fn(&Path) -> Option<PathBuf> + Sync,
+    may: impl Fn(&Path) -> bool + Sync,
+) -> Result<BTreeMap<PathBuf, Ready>, RecordsFailed> {
     if !tree.is_dir() {
-        return Ok(fresh);
+        return Ok(BTreeMap::new());
     }
-    for node in tree::walk(tree)?.into_iter().filter(|node| is_record(&node.path)) {
-        let site = node.path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-        let place = tree.join(&node.path);
-        // One that was edited itself is read as it will be.
-        let source = changed(&node.path).unwrap_or_else(|| place.clone());
-        let old = fs::read(&source).map_err(failed("read", &source))?;
-        let mut problem = None;
-        let mut any = false;
-        let new = record::with_hashes(&old, |row| {
-            let path = changed(&resolve(site, row)?)?;
-            any = true;
-            match File::open(&path).and_then(Sha256::of_reader) {
-                Ok(measured) => Some(measured),
-                Err(source) => {
-                    problem = Some(failed("read", &path)(source));
-                    None
-                }
-            }
-        });
-        if let Some(problem) = problem {
-            return Err(problem.into());
-        }
-        if any && new != old {
-            fresh.insert(node.path, file(&place, &new)?);
+    let other = |place: &PathBuf, row: &Row| fs::metadata(place).is_ok_and(|now| now.len().to_string() != row.size);
+    let contents = |file: &Path, row: &Row| {
+        let earlier = || Some(tree.join(file)).filter(|place| may(file) && other(place, row));
+        changed(file).or_else(earlier)
+    };
+    // One that was edited itself is read as it will be.
+    let read = |record: &Path| {
+        let source = changed(record).unwrap_or_else(|| tree.join(record));
+        fs::read(&source).map_err(failed("read", &source))
+    };
+    let found: Vec<(PathBuf, Contents)> = tree::walk(tree)?
+        .into_par_iter()
+        .filter(|node| is_record(&node.path))
+        .map(|node| Ok((node.path.clone(), listed(&read(&node.path)?, &node.path, &contents))))
+        .collect::<Result<_, Failed>>()?;
+    let all: Contents = found.iter().flat_map(|(_, files)| files.clone()).collect();
+    let measure = |(path, source): (PathBuf, PathBuf)| {
+        let measured = File::open(&source).and_then(Sha256::of_reader).map_err(failed("read", &source))?;
+        Ok((path, measured))
+    };
+    let measured: BTreeMap<PathBuf, (Sha256, u64)> = all.into_par_iter().map(measure).collect::<Result<_, Failed>>()?;
+    let mut fresh = BTreeMap::new();
+    for (path, _) in found.into_iter().filter(|(_, files)| !files.is_empty()) {
+        let old = read(&path)?;
+        let new =
+            record::with_hashes(&old, |row| resolve(site(&path), row).and_then(|file| measured.get(&file)).copied());
+        if new != old {
+            let ready = file(&tree.join(&path), &new)?;
+            fresh.insert(path, ready);
         }
     }
     Ok(fresh)
+}
+
+/// Files, and where their contents are.
+type Contents = BTreeMap<PathBuf, PathBuf>;
+
+/// Those files of a `RECORD` that have `contents` to be measured; none where it cannot be understood.
+fn listed(record: &[u8], path: &Path, contents: &impl Fn(&Path, &Row) -> Option<PathBuf>) -> Contents {
+    let rows = std::str::from_utf8(record).ok().and_then(|text| record::parse(text).ok()).unwrap_or_default();
+    let rows = rows.iter().filter(|row| !row.hash.is_empty());
+    let file = |row: &Row| {
+        let file = resolve(site(path), &row.path)?;
+        contents(&file, row).map(|contents| (file, contents))
+    };
+    rows.filter_map(file).collect()
+}
+
+/// The folder that a `RECORD` is about.
+fn site(record: &Path) -> &Path {
+    record.parent().and_then(Path::parent).unwrap_or(Path::new(""))
 }
 
 fn is_record(path: &Path) -> bool {

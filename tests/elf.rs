@@ -327,3 +327,16 @@ fn refuses_section_headers_that_are_wrong_as_patchelf_does() {
     assert!(broken(58, &[0x30], &[]).contains("section headers have wrong size"));
     assert!(broken(62, &[0xff; 2], &[]).contains("string table index out of bounds"));
 }
+
+#[test]
+fn an_output_that_cannot_be_written_and_a_relative_interpreter_are_explained() {
+    let bench = Bench::new();
+    let akb = cargo_bin("akb");
+    let set = |arguments: &[&str]| bench.run(&akb, &[&["elf", "set", "program"], arguments].concat());
+    for (output, hint) in [("no/such/file", "mkdir -p no/such"), (".", "name a file: ./NAME")] {
+        let text = complaint(&set(&["--no-runpath", "--add-needed", "libx.so", "--output", output]));
+        assert!(text.contains(hint), "{text}");
+    }
+    let text = complaint(&set(&["--interpreter", "ld.so"]));
+    assert!(text.contains("expected an absolute path"), "{text}");
+}

@@ -189,8 +189,9 @@ fn all_that_is_missing_is_said_at_once_and_nothing_changed() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("2 libraries were not resolved:"), "{text}");
     assert!(text.contains("libcusparse.so.12 needs libnvjit.so.12, which is not there"), "{text}");
-    assert!(text.contains("\"libxml2-16\"") && text.contains("\"libxml2.out\""), "{text}");
+    assert!(text.contains(" libxml2-16;") && text.contains("\"libxml2.out\""), "{text}");
     assert_eq!(fs::read(&torch).unwrap(), before);
+    assert!(String::from_utf8(output.stdout).unwrap().contains(" would change"));
     let report: Value = serde_json::from_slice(&fs::read(bench.path("report.json")).unwrap()).unwrap();
     let missing: Vec<&str> =
         report["missing"].as_array().unwrap().iter().map(|missing| missing["soname"].as_str().unwrap()).collect();
@@ -200,7 +201,7 @@ fn all_that_is_missing_is_said_at_once_and_nothing_changed() {
 
     let ignored = ["--inputs", "./none", "--ignore", "libcusparse*:libnvjit.so.*", "--optional", "libxml2.so.*"];
     let dry = bench.relink(&[&ignored[..], &["--dry-run"]].concat());
-    assert!(dry.contains("would change") && dry.contains("libxml2.so.16, which is not there (ignored)"), "{dry}");
+    assert!(dry.contains("would change") && dry.contains("libxml2.so.16, which is not there: ignored"), "{dry}");
     assert_eq!(fs::read(&torch).unwrap(), before);
     bench.relink(&ignored);
     assert_ne!(fs::read(&torch).unwrap(), before);
@@ -227,4 +228,181 @@ fn the_check_reports_entries_without_use() {
     bench.relink(&["--inputs", "./none"]);
     assert_eq!(bench.search("tree/pkg/ext.so"), "runpath $ORIGIN");
     assert_eq!(bench.load("tree/pkg/ext.so"), Ok(2));
+}
+
+#[test]
+fn what_a_bundle_opens_over_an_inherited_rpath_is_found() {
+    let bench = Bench::new();
+    bench.library("tree/plug/libplug.so.1", "plug", &[], &[]);
+    bench.library("tree/pkg.libs/libdeep.so.1", "deep", &[], &[]);
+    let source = "#include <dlfcn.h>\nint deep(void);\n\
+                  int mid(void) { return dlopen(\"libplug.so.1\", RTLD_NOW) ? 7 * deep() : 0; }\n";
+    let deep = bench.path("tree/pkg.libs/libdeep.so.1").display().to_string();
+    bench.compile("tree/pkg.libs/libmid.so.1", source, &["-shared", "-fPIC", "-Wl,-soname,libmid.so.1", &deep]);
+    let flags = ["-Wl,--disable-new-dtags,-rpath,$ORIGIN/../pkg.libs:$ORIGIN/../plug"];
+    bench.library("tree/pkg/ext.so", "answer", &["tree/pkg.libs/libmid.so.1"], &flags);
+    assert_eq!(bench.load("tree/pkg/ext.so"), Ok(8));
+    bench.relink(&["--inputs", "./none"]);
+    assert_eq!(bench.load("tree/pkg/ext.so"), Ok(8));
+    assert_eq!(bench.relink(&["--check"]), "4 ELF files, 0 findings\n");
+}
+
+#[test]
+fn another_spelling_of_a_folder_goes_without_a_word() {
+    let bench = Bench::new();
+    bench.library("tree/libdeep.so.1", "deep", &[], &[]);
+    bench.library("tree/ext.so", "answer", &["tree/libdeep.so.1"], &["-Wl,-rpath,$ORIGIN:$ORIGIN/."]);
+    assert_eq!(bench.relink(&["--inputs", "./none"]), "2 ELF files: 1 changed, 0 copied (0 bytes)\n");
+    assert_eq!(bench.search("tree/ext.so"), "runpath $ORIGIN");
+}
+
+#[test]
+fn files_for_another_machine_are_left_alone_without_a_dynamic_linker_too() {
+    let bench = Bench::new();
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    for name in ["tree/a.so", "tree/b.so", "tree/foreign.so"] {
+        bench.library(name, "answer", &["prefix/lib/libout.so.1"], &[]);
+    }
+    let mut bytes = fs::read(bench.path("tree/foreign.so")).unwrap();
+    // EM_XTENSA
+    bytes[18] = 94;
+    fs::write(bench.path("tree/foreign.so"), &bytes).unwrap();
+    let text = bench.relink(&["--inputs", "./prefix"]);
+    assert_eq!(
+        text,
+        "foreign.so: left as it is: it is for another machine\n2 ELF files: 2 changed, 0 copied (0 bytes)\n"
+    );
+    assert_eq!(fs::read(bench.path("tree/foreign.so")).unwrap(), bytes);
+    assert_eq!(bench.load("tree/a.so"), Ok(2));
+    assert_eq!(bench.relink(&["--check", "--inputs", "./prefix"]), "2 ELF files, 0 findings\n");
+}
+
+#[test]
+fn one_dynamic_linker_under_two_names_is_one() {
+    let bench = Bench::new();
+    let linker =
+        String::from_utf8(Command::new("gcc").args(["-print-file-name=ld-linux-x86-64.so.2"]).output().unwrap().stdout)
+            .unwrap();
+    if !Path::new(linker.trim()).is_file() {
+        println!("skipped: no ld-linux-x86-64.so.2 here");
+        return;
+    }
+    for folder in ["prefix/lib/x86_64-linux-gnu", "prefix/lib64"] {
+        fs::create_dir_all(bench.path(folder)).unwrap();
+        fs::copy(linker.trim(), bench.path(folder).join("ld-linux-x86-64.so.2")).unwrap();
+    }
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    bench.relink(&["--inputs", "./prefix", "--ignore", "libc.so.6"]);
+    let text = bench.relink(&["--check", "--inputs", "./prefix", "--ignore", "libc.so.6"]);
+    assert_eq!(text, "1 ELF files, 0 findings\n");
+}
+
+/// The rows of a `RECORD` whose hash or size is not that of its file.
+fn wrong_rows(bench: &Bench, site: &str) -> Vec<String> {
+    let text = fs::read_to_string(bench.path(site).join("pkg-1.dist-info/RECORD")).unwrap();
+    let wrong = |text: &&str| {
+        let name = text.split(',').next().unwrap();
+        row(name, &fs::read(bench.path(site).join(name)).unwrap()) != **text
+    };
+    text.lines().filter(wrong).map(str::to_owned).collect()
+}
+
+fn row(name: &str, bytes: &[u8]) -> String {
+    let row = akb::install::record::Row::of(name.to_owned(), &akb::digest::Sha256::of(bytes), bytes.len() as u64);
+    format!("{},{},{}", row.path, row.hash, row.size)
+}
+
+#[test]
+fn records_stay_true() {
+    let bench = Bench::new();
+    let site = "tree/anywhere";
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/anywhere/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    bench.library("tree/anywhere/untouched.so", "answer", &[], &["-nostdlib"]);
+    let true_row = |name: &str| row(name, &fs::read(bench.path(site).join(name)).unwrap());
+    let text = format!("{}\n{}\n", true_row("a.so"), true_row("untouched.so"));
+    fs::create_dir(bench.path(site).join("pkg-1.dist-info")).unwrap();
+    let record = bench.path(site).join("pkg-1.dist-info/RECORD");
+    fs::write(&record, &text).unwrap();
+    bench.relink(&["--inputs", "./prefix", "--no-records"]);
+    assert_eq!(fs::read_to_string(&record).unwrap(), text);
+    assert_eq!(wrong_rows(&bench, site).len(), 1);
+    // As after a run that was stopped before it came to them.
+    bench.relink(&["--inputs", "./prefix"]);
+    assert_eq!(wrong_rows(&bench, site), Vec::<String>::new());
+    let before = fs::metadata(&record).unwrap().modified().unwrap();
+    bench.relink(&["--inputs", "./prefix"]);
+    assert_eq!(fs::metadata(&record).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_file_for_which_there_is_no_room_stays_as_it_was() {
+    let bench = Bench::new();
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    let before = fs::read(bench.path("tree/a.so")).unwrap();
+    // The new segment begins below the limit and ends above it.
+    let blocks = before.len() / 512 + 1;
+    let akb = assert_cmd::cargo::cargo_bin("akb");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" relink tree --inputs ./prefix");
+    let output = Command::new("sh").args(["-c", &script]).arg(akb).current_dir(bench.folder.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("a.so: File too large"), "{text}");
+    assert_eq!(fs::read(bench.path("tree/a.so")).unwrap(), before);
+    bench.relink(&["--inputs", "./prefix"]);
+    assert_eq!(bench.load("tree/a.so"), Ok(2));
+}
+
+#[test]
+fn a_prefix_whose_libraries_do_not_find_each_other_is_told_of() {
+    let bench = Bench::new();
+    bench.library("prefix/lib/libdeep.so.1", "deep", &[], &[]);
+    bench.library("prefix/lib/libout.so.1", "out", &["prefix/lib/libdeep.so.1"], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    let told = |output: Output| {
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.contains("prefix/lib/libout.so.1 needs libdeep.so.1").then_some(text)
+    };
+    assert!(told(bench.akb(&["--inputs", "./prefix"])).is_some());
+    assert!(bench.load("tree/a.so").unwrap_err().contains("libdeep.so.1"));
+    let mut command = assert_cmd::Command::cargo_bin("akb").unwrap();
+    let output = command.current_dir(bench.folder.path()).args(["relink", "prefix", "--inputs", "./none"]).output();
+    assert!(output.unwrap().status.success());
+    assert_eq!(told(bench.akb(&["--inputs", "./prefix"])), None);
+    assert_eq!(bench.load("tree/a.so"), Ok(3));
+}
+
+#[test]
+fn names_of_any_bytes_are_relinked() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bench = Bench::new();
+    bench.library("prefix/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["prefix/lib/libout.so.1"], &[]);
+    let odd = std::ffi::OsStr::from_bytes(b"\xff.so");
+    fs::rename(bench.path("tree/a.so"), bench.path("tree").join(odd)).unwrap();
+    let output = bench.akb(&["--inputs", "./prefix", "--report", "report.json"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot say it as JSON") && text.contains("rename files"), "{text}");
+    bench.relink(&["--inputs", "./prefix"]);
+    bench.relink(&["--inputs", "./prefix", "--check"]);
+    fs::rename(bench.path("tree").join(odd), bench.path("tree/a.so")).unwrap();
+    assert_eq!(bench.load("tree/a.so"), Ok(2));
+}
+
+#[test]
+fn a_folder_that_no_search_path_can_name_is_refused() {
+    let bench = Bench::new();
+    bench.library("a:b/lib/libout.so.1", "out", &[], &[]);
+    bench.library("tree/a.so", "answer", &["a:b/lib/libout.so.1"], &[]);
+    let output = bench.akb(&["--inputs", "./a:b"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("a:b/lib/libout.so.1 is in a folder that no search path can name"), "{text}");
+    // Below a folder of that kind all is well.
+    fs::create_dir(bench.path("tree/a:b")).unwrap();
+    fs::copy(bench.path("a:b/lib/libout.so.1"), bench.path("tree/a:b/libout.so.1")).unwrap();
+    fs::rename(bench.path("tree/a.so"), bench.path("tree/a:b/a.so")).unwrap();
+    bench.relink(&["--inputs", "./none"]);
+    assert_eq!(bench.load("tree/a:b/a.so"), Ok(2));
 }

@@ -119,7 +119,8 @@ pub fn replace(
         let fresh = rewrite::file(&place, &bytes)?;
         ready.insert(path, fresh);
     }
-    let records = rewrite::records(tree, &|path| ready.get(path).map(|ready| ready.beside().to_owned()))?;
+    let beside = |path: &Path| ready.get(path).map(|ready| ready.beside().to_owned());
+    let records = parallel(jobs, || rewrite::records(tree, beside))??;
     ready.extend(records);
     replaced.changed.extend(ready.keys().cloned());
     rewrite::put(ready.into_values().collect())?;

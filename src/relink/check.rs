@@ -14,7 +14,7 @@ use super::job::is_libc;
 use super::missing::{Missing, Reason};
 use super::owner::Owners;
 use super::probe::{Probed, probe};
-use super::resolve::{lacks, stems};
+use super::resolve::{lacks, names_any, stems};
 use super::scan::{self, Kinship, Scan};
 use super::{LIBDIR, OPENED, RelinkError, Rules, names_folder, read};
 use crate::runtime::seal;
@@ -78,6 +78,9 @@ pub fn check(tree: &Path, premises: &Premises<'_>, jobs: NonZeroUsize) -> Result
         return Ok(Outcome { files: 0, findings: vec![finding] });
     }
     let mut scan = scan::scan(tree, loader.as_ref().map(|loader| loader.who), jobs)?;
+    if let (None, Some(who)) = (&loader, scan.usual()) {
+        scan.restrict(who);
+    }
     if !premises.outside.is_empty() {
         // A link may give a library outside the name that a file of the tree opens it by.
         for node in tree::walk(tree)? {
@@ -296,7 +299,6 @@ impl Checker<'_> {
     /// Entries of the search path that answer no need, and that no rule wants.
     fn unused(&self, path: &Path, image: &Image, used: &[usize]) -> Result<Vec<String>, RelinkError> {
         let by_rule = self.owners.values(&self.premises.rules.runpath, path);
-        let mut bytes = None;
         let mut problems = Vec::new();
         for (index, text) in entries(image).enumerate() {
             if used.contains(&index) || by_rule.contains(&text) {
@@ -309,13 +311,7 @@ impl Checker<'_> {
                 None if !self.premises.believes(Path::new(text)) => continue,
                 None => BTreeSet::new(),
             };
-            if !stems.is_empty() && bytes.is_none() {
-                bytes = Some(read(&self.tree.join(path))?);
-            }
-            let named = |stem: &&str| {
-                bytes.as_ref().is_some_and(|bytes| memchr::memmem::find(bytes, stem.as_bytes()).is_some())
-            };
-            if !stems.iter().any(named) {
+            if !names_any(&self.tree.join(path), &stems)? {
                 problems.push(format!("its search path has `{text}`, which answers no need"));
             }
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::RelinkError;
 use super::elf::{Image, SearchTag};
-use super::folder::{in_tree, relative};
+use super::folder::{in_tree, is_nameable, relative};
 use super::job::is_libc;
 use super::library::Library;
 use super::missing::Reason;
@@ -40,14 +40,18 @@ impl Resolver<'_> {
         for reach in order {
             for folder in self.folders(reach, asker, name, how)? {
                 let Some(file) = self.file(&folder, name) else { continue };
-                match self.objection(asker.image, name, &file) {
+                let here = asker.path.parent().unwrap_or(Path::new(""));
+                let nameable = is_nameable(here, &folder);
+                let unnameable = || (!nameable).then(|| Reason::Unnameable { found: file.clone() });
+                match self.objection(asker.image, name, &file).or_else(unnameable) {
                     None => return Ok(Ok(Hit { name: name.to_owned(), folder, file })),
                     Some(objection) => drop(reason.get_or_insert(objection)),
                 }
             }
         }
         let absent = if how == How::Linked { Reason::NotFound } else { Reason::NotFoundByName };
-        let other = self.libraries.unsuitable(name)?.map(|found| Reason::Unsuitable { found });
+        let other =
+            self.libraries.unsuitable(name, Kinship::of(asker.image))?.map(|found| Reason::Unsuitable { found });
         Ok(Err(reason.or(other).unwrap_or(absent)))
     }
 
@@ -79,8 +83,9 @@ impl Resolver<'_> {
     fn elsewhere(&mut self, asker: &Asker<'_>, name: &str) -> Vec<PathBuf> {
         let who = Kinship::of(asker.image);
         let suits = |file: &Path| self.image(file).is_some_and(|image| who.refuses(image).is_none());
-        let names = self.scan.names.iter().filter(|(_, names)| names.get(name).is_some_and(|file| suits(file)));
-        let mut folders: Vec<PathBuf> = names.map(|(folder, _)| folder.clone()).collect();
+        let folders = self.scan.folders.get(name).into_iter().flatten();
+        let mut folders: Vec<PathBuf> =
+            folders.filter(|folder| self.scan.find(folder, name).is_some_and(|file| suits(file))).cloned().collect();
         if folders.is_empty() {
             return self.by_header(asker, name).into_iter().collect();
         }
@@ -144,7 +149,7 @@ impl Resolver<'_> {
             self.result.links.insert(name.to_owned(), PathBuf::from(&library.name));
         }
         if !self.scan.images.contains_key(&file) {
-            self.scan.images.insert(file.clone(), library.image.clone());
+            self.scan.images.insert(file.clone(), Image::clone(&library.image));
             self.scan.name(&file, &file);
             self.queue.push_back(file.clone());
             self.result.copies.insert(library.name.clone(), library);
@@ -187,19 +192,14 @@ impl Resolver<'_> {
     }
 
     pub(super) fn image(&self, file: &Path) -> Option<&Image> {
-        self.scan.images.get(file).or_else(|| self.outside.get(file))
+        self.scan.images.get(file).or_else(|| self.outside.get(file).map(|image| &**image))
     }
 
     /// A copy's search path as it was in the inputs.
     fn search_in_inputs(&self, path: &Path) -> Vec<PathBuf> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some(library) = self.result.copies.get(&name).filter(|_| self.is_copy(path)) else { return Vec::new() };
-        let here = library.path.parent().unwrap_or(Path::new("/"));
-        let expand = |text: &str| {
-            let text = text.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &here.to_string_lossy());
-            (text.starts_with('/') && !text.contains('$')).then(|| PathBuf::from(text))
-        };
-        library.image.search_folders().filter_map(expand).collect()
+        library.search_folders()
     }
 
     /// Finds out which folders files inherit: a `DT_RPATH` counts for all that is loaded because of its file, as far

@@ -23,6 +23,12 @@ pub(super) fn entry(from: &Path, folder: &Path) -> String {
     }
 }
 
+/// Whether an entry of a search path can mean `folder`.
+pub(super) fn is_nameable(from: &Path, folder: &Path) -> bool {
+    let text = entry(from, folder);
+    !text.strip_prefix("$ORIGIN").unwrap_or(&text).contains([':', '$'])
+}
+
 /// The way from the folder `from` to `to`, both relative to the tree.
 pub(super) fn relative(from: &Path, to: &Path) -> String {
     let from: Vec<Component<'_>> = from.components().collect();

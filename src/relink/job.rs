@@ -13,6 +13,7 @@ use crate::recipe::Recipe;
 const LIBC: &[&str] = &[
     "ld-*.so.*",
     "ld64.so.*",
+    "ld.so.*",
     "libc.so.6",
     "libm.so.6",
     "libmvec.so.1",
@@ -22,6 +23,7 @@ const LIBC: &[&str] = &[
     "libresolv.so.2",
     "libutil.so.1",
     "libanl.so.1",
+    "libnsl.so.1",
     "libBrokenLocale.so.1",
     "libthread_db.so.1",
     "libnss_*.so.2",

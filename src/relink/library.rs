@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::elf::Image;
 use super::probe::{ProbeError, Probed, probe};
@@ -18,9 +19,21 @@ pub(super) struct Library {
     /// On this machine, links resolved.
     pub(super) file: PathBuf,
     /// What the dynamic linker would read.
-    pub(super) image: Image,
+    pub(super) image: Arc<Image>,
     /// The name of its copy: its soname.
     pub(super) name: String,
+}
+
+impl Library {
+    /// Its own search path, where it lies.
+    pub(super) fn search_folders(&self) -> Vec<PathBuf> {
+        let here = self.path.parent().unwrap_or(Path::new("/"));
+        let expand = |text: &str| {
+            let text = text.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &here.to_string_lossy());
+            (text.starts_with('/') && !text.contains('$')).then(|| PathBuf::from(text))
+        };
+        self.image.search_folders().filter_map(expand).collect()
+    }
 }
 
 /// Finds libraries in the inputs, by file name and by the name in their header.
@@ -43,10 +56,8 @@ impl<'a> Libraries<'a> {
     /// The library that a program that needs `name` would get: in the `first` folders, then in those of the
     /// inputs by file name, then by soname.
     pub(super) fn find(&mut self, name: &str, first: &[PathBuf], who: Kinship) -> Result<Option<Library>, RelinkError> {
-        for folder in first {
-            if let Some(library) = self.suiting(&folder.join(name), who)? {
-                return Ok(Some(library));
-            }
+        if let Some(library) = self.first(first, name, who)? {
+            return Ok(Some(library));
         }
         let folders = self.folders()?.get(name).cloned().unwrap_or_default();
         let mut hits: Vec<Library> = Vec::new();
@@ -66,6 +77,21 @@ impl<'a> Libraries<'a> {
         Ok(hits.into_iter().next())
     }
 
+    /// The first library of this name in folders.
+    pub(super) fn first(
+        &mut self,
+        folders: &[PathBuf],
+        name: &str,
+        who: Kinship,
+    ) -> Result<Option<Library>, RelinkError> {
+        for folder in folders {
+            if let Some(library) = self.suiting(&folder.join(name), who)? {
+                return Ok(Some(library));
+            }
+        }
+        Ok(None)
+    }
+
     /// The one library whose soname is `name` and a version: what a development package would link to.
     pub(super) fn versioned(&mut self, name: &str, who: Kinship) -> Result<Option<Library>, RelinkError> {
         let prefix = format!("{name}.");
@@ -74,10 +100,11 @@ impl<'a> Libraries<'a> {
         Ok(if candidates.len() == 1 { candidates.pop() } else { None })
     }
 
-    /// Files of this name that are there, whatever they are for.
-    pub(super) fn unsuitable(&mut self, name: &str) -> Result<Option<PathBuf>, RelinkError> {
+    /// A file of this name that `who` cannot load.
+    pub(super) fn unsuitable(&mut self, name: &str, who: Kinship) -> Result<Option<PathBuf>, RelinkError> {
         for folder in self.folders()?.get(name).cloned().unwrap_or_default() {
-            if let Some(library) = self.at(&folder.join(name))? {
+            let library = self.at(&folder.join(name))?;
+            if let Some(library) = library.filter(|library| who.refuses(&library.image).is_some()) {
                 return Ok(Some(library.path));
             }
         }
@@ -111,8 +138,8 @@ impl<'a> Libraries<'a> {
         let Some(file) = self.supply.locate(path).filter(|file| file.is_file()) else { return Ok(None) };
         let io = |source| RelinkError::Io { path: file.clone(), source };
         // Linker scripts have the names of libraries too.
-        let image = match probe(&File::open(&file).map_err(io)?) {
-            Ok(Probed::Image(image)) => *image,
+        let image: Arc<Image> = match probe(&File::open(&file).map_err(io)?) {
+            Ok(Probed::Image(image)) => Arc::from(image),
             Ok(Probed::Other | Probed::Data) => return Ok(None),
             Err(ProbeError::Elf(source)) => return Err(RelinkError::Elf { path: file, source }),
             Err(ProbeError::Io(source)) => return Err(io(source)),
@@ -131,11 +158,11 @@ impl<'a> Libraries<'a> {
         who: Kinship,
     ) -> Result<Vec<Library>, RelinkError> {
         let stem = name.split(".so").next().unwrap_or(name).to_owned();
-        let mut candidates = self.deeper()?.to_vec();
-        for (file, folders) in self.folders()? {
+        let alike = |path: &&PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&stem));
+        let mut candidates: Vec<PathBuf> = self.deeper()?.iter().filter(alike).cloned().collect();
+        for (file, folders) in self.folders()?.range(stem.clone()..).take_while(|(file, _)| file.starts_with(&stem)) {
             candidates.extend(folders.iter().map(|folder| folder.join(file)));
         }
-        candidates.retain(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&stem)));
         let mut accepted: Vec<Library> = Vec::new();
         for path in candidates {
             let library = self.suiting(&path, who)?;

@@ -1,6 +1,6 @@
 //! Libraries that were not found, and the guess which package has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,11 @@ pub enum Reason {
     },
     /// The name has a slash: the dynamic linker would not search for it.
     Path,
+    /// It is in a folder whose name has a character that means something else in search paths.
+    Unnameable {
+        /// Where it was found.
+        found: PathBuf,
+    },
     /// No order of folders gives each need its library.
     Conflict {
         /// The library that should be found.
@@ -101,11 +106,34 @@ impl Missing {
                 format!("needs {} of {soname}, which {} does not define", lacks.join(", "), found.display())
             }
             Reason::Path => format!("needs `{soname}`: expected a name without a slash"),
+            Reason::Unnameable { found } => {
+                format!(
+                    "needs {soname}; {} is in a folder that no search path can name: it has : or $",
+                    found.display()
+                )
+            }
             Reason::Conflict { wanted, found } => {
                 format!("needs {soname} from {}, but would find {}", wanted.display(), found.display())
             }
         }
     }
+}
+
+/// One line a problem, with the first file that has it.
+pub fn problems(missing: &[Missing]) -> Vec<String> {
+    let mut problems: BTreeMap<(&str, String), (&Missing, usize)> = BTreeMap::new();
+    for missing in missing {
+        problems.entry((&missing.soname, missing.problem())).or_insert((missing, 0)).1 += 1;
+    }
+    let line = |((_, problem), (first, files)): ((&str, String), (&Missing, usize))| {
+        let others = match files - 1 {
+            0 => String::new(),
+            1 => " (and one more file)".to_owned(),
+            more => format!(" (and {more} more files)"),
+        };
+        format!("{} {problem}{others}", first.file.display())
+    };
+    problems.into_iter().map(line).collect()
 }
 
 /// Packages that do not follow the rule of [`debian_package`].

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::inputs::Runtime;
 use crate::report::Reporter;
+use crate::rewrite::{self, Failed, RecordsFailed};
 
 mod apply;
 mod check;
@@ -20,8 +21,10 @@ pub mod glob;
 mod job;
 mod library;
 mod missing;
+mod outside;
 mod owner;
 mod probe;
+mod remedy;
 mod report;
 mod resolve;
 mod scan;
@@ -30,7 +33,8 @@ mod standalone;
 pub use check::{Finding, Linker, Outcome, Premises, check};
 pub use error::RelinkError;
 pub use job::{Job, Rules, Supply};
-pub use missing::{Missing, Reason, debian_package, nix_package};
+pub use missing::{Missing, Reason, debian_package, nix_package, problems};
+pub use remedy::Remedy;
 pub use report::{How, Linked, Need, RelinkReport};
 pub use standalone::Prefixes;
 
@@ -82,6 +86,20 @@ fn with_owners(job: &Job<'_>, decided: &Decided) -> Result<RelinkReport, RelinkE
     Ok(report)
 }
 
+/// Gives the rows of files that relinking changed their hash and size as they are now, in every `RECORD` of the tree,
+/// whatever its layout is; those too that an earlier run changed and was stopped. All these files are read.
+pub fn refresh_records(tree: &Path, report: &RelinkReport, jobs: NonZeroUsize) -> Result<(), RelinkError> {
+    let failed = |failed: Failed| RelinkError::Io { path: failed.path, source: failed.source };
+    let changed: BTreeSet<&Path> = report.changed.iter().map(PathBuf::as_path).collect();
+    let place = |path: &Path| changed.contains(path).then(|| tree.join(path));
+    let records = parallel(jobs, || rewrite::records_and(tree, place, |path| report.linked.contains_key(path)))?;
+    let records = records.map_err(|error| match error {
+        RecordsFailed::Tree(error) => error.into(),
+        RecordsFailed::File(error) => failed(error),
+    })?;
+    rewrite::put(records.into_values().collect()).map_err(failed)
+}
+
 fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<Decided, RelinkError> {
     let mut libraries = Libraries::new(job.supply);
     let loaders = loaders(job, &mut libraries)?;
@@ -90,8 +108,8 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
         Err(loaders) => {
             let mut scan = scan::scan(job.tree, None, jobs)?;
             let loader = usual(loaders, &scan);
-            if let Some(loader) = &loader {
-                scan.restrict(Kinship::of(&loader.image));
+            if let Some(who) = loader.as_ref().map(|loader| Kinship::of(&loader.image)).or_else(|| scan.usual()) {
+                scan.restrict(who);
             }
             (scan, loader)
         }
@@ -102,9 +120,13 @@ fn decide(job: &Job<'_>, jobs: NonZeroUsize, reporter: &dyn Reporter) -> Result<
         reporter.warn(format!("`{name}` names no program or library of the tree"), Some(hint));
     }
     let interpreter = loader.as_ref().map(|loader| wanted_interpreter(job, loader)).transpose()?;
-    let (scan, resolution) = resolve(job, scan, owners, libraries, loader)?;
+    let (scan, mut resolution) = resolve(job, scan, owners, libraries, loader)?;
     for note in &resolution.notes {
         reporter.note(note.clone());
+    }
+    if let Some((message, hint)) = resolution.lost.clone() {
+        reporter.warn(message.clone(), Some(hint));
+        resolution.notes.insert(message);
     }
     Ok(Decided { scan, resolution, interpreter })
 }

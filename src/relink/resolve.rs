@@ -1,7 +1,10 @@
 //! What each file's search path becomes. Decides; changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::elf::{DlopenNote, Image, Priority, SearchPath, SearchTag};
 use super::folder::{entry, in_tree};
@@ -11,7 +14,7 @@ use super::missing::{Missing, Reason};
 use super::owner::Owners;
 use super::report::{How, Linked, Need};
 use super::scan::Scan;
-use super::{Job, RelinkError, read};
+use super::{Job, RelinkError};
 
 /// What was decided.
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ pub(super) struct Resolution {
     pub(super) ignored: BTreeSet<Missing>,
     /// What a person should know.
     pub(super) notes: BTreeSet<String>,
+    /// Libraries of the inputs that do not find theirs: what to say, and the next step.
+    pub(super) lost: Option<(String, String)>,
     /// How each file finds its libraries.
     pub(super) linked: BTreeMap<PathBuf, Linked>,
 }
@@ -42,7 +47,7 @@ pub(super) struct Resolver<'a> {
     pub(super) scan: Scan,
     pub(super) libraries: Libraries<'a>,
     /// What is not in the tree and was found, by its path, which is absolute.
-    pub(super) outside: BTreeMap<PathBuf, Image>,
+    pub(super) outside: BTreeMap<PathBuf, Arc<Image>>,
     /// Where copies go, relative to the tree.
     pub(super) libdir: PathBuf,
     /// The dynamic linker, which every process has loaded: its file name, and where it is.
@@ -85,6 +90,7 @@ impl Resolver<'_> {
             }
         }
         self.result.notes.extend(self.libraries.collisions());
+        self.look_outside()?;
         Ok((self.scan, self.result))
     }
 
@@ -96,6 +102,12 @@ impl Resolver<'_> {
         for (folder, text) in kept {
             if hits.iter().any(|hit| hit.folder == folder) || self.names_any_of(path, &folder)? {
                 folders.push((folder, Some(text)));
+            }
+        }
+        // Its own search path, or one less in the file that loads it, must not hide them.
+        for folder in self.inherited.get(path).into_iter().flatten() {
+            if !folders.iter().any(|(known, _)| known == folder) && self.names_any_of(path, folder)? {
+                folders.push((folder.clone(), None));
             }
         }
         for hit in &hits {
@@ -122,7 +134,10 @@ impl Resolver<'_> {
         let linked = Linked {
             package: self.owners.of(path).map(str::to_owned),
             needs,
-            dropped: old.filter(|old| !texts.iter().any(|text| text == old)).map(str::to_owned).collect(),
+            dropped: old
+                .filter(|old| !texts.iter().any(|text| same_folder(path, text, old)))
+                .map(str::to_owned)
+                .collect(),
             search: search.as_ref().map(|search| search.text.clone()),
         };
         self.result.linked.insert(path.to_owned(), linked);
@@ -172,12 +187,7 @@ impl Resolver<'_> {
 
     /// Whether a file names a library of a folder somewhere, and so may open it.
     fn names_any_of(&self, path: &Path, folder: &Path) -> Result<bool, RelinkError> {
-        let stems = stems(path, self.scan.names.get(folder));
-        if stems.is_empty() {
-            return Ok(false);
-        }
-        let bytes = read(&self.job.tree.join(path))?;
-        Ok(stems.iter().any(|stem| memchr::memmem::find(&bytes, stem.as_bytes()).is_some()))
+        names_any(&self.job.tree.join(path), &stems(path, self.scan.names.get(folder)))
     }
 
     /// Finds one library and says where, or records that it is missing. Nothing for what the dynamic linker has.
@@ -281,6 +291,11 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether two entries of a file's search path mean the same folder.
+fn same_folder(path: &Path, a: &str, b: &str) -> bool {
+    a == b || in_tree(path, a).is_some_and(|folder| in_tree(path, b) == Some(folder))
+}
+
 fn need(image: &Image, name: &str, how: How, hit: Option<&Hit>) -> Need {
     let versions = image.needs.get(name).into_iter().flatten().map(|version| version.name.clone()).collect();
     Need { soname: name.to_owned(), how, versions, found: hit.map(|hit| hit.file.clone()) }
@@ -291,7 +306,33 @@ pub(super) fn stems<'n>(path: &Path, names: Option<&'n BTreeMap<String, PathBuf>
     let others = names.into_iter().flatten().filter(|(_, file)| *file != path);
     let stems = others.filter_map(|(name, _)| name.split(".so").next());
     // Extension modules are opened by their whole path.
-    stems.filter(|stem| stem.starts_with("lib") && stem.len() > 4).collect()
+    stems.filter(|stem| stem.starts_with(STEM) && stem.len() > 4).collect()
+}
+
+/// How all stems begin.
+const STEM: &str = "lib";
+
+/// Whether a file has one of the stems somewhere. It may be large: it is read in pieces, and no further than needed.
+pub(super) fn names_any(path: &Path, stems: &BTreeSet<&str>) -> Result<bool, RelinkError> {
+    const PIECE: usize = 1 << 18;
+    let Some(longest) = stems.iter().map(|stem| stem.len()).max() else { return Ok(false) };
+    let io = |source| RelinkError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(io)?;
+    let begin = memchr::memmem::Finder::new(STEM);
+    let mut piece = Vec::with_capacity(PIECE + longest);
+    loop {
+        let before = piece.len();
+        Read::by_ref(&mut file).take(PIECE as u64).read_to_end(&mut piece).map_err(io)?;
+        let named = |at: usize| stems.iter().any(|stem| piece[at..].starts_with(stem.as_bytes()));
+        if begin.find_iter(&piece).any(named) {
+            return Ok(true);
+        }
+        if piece.len() == before {
+            return Ok(false);
+        }
+        // A name may go on in the next piece.
+        piece.drain(..piece.len().saturating_sub(longest - 1));
+    }
 }
 
 /// Versions that a file needs of the library `name`, and that the one that was found does not define.
@@ -304,4 +345,23 @@ pub(super) fn lacks(found: &Image, image: &Image, name: &str) -> Option<BTreeSet
     let lacks: BTreeSet<String> =
         needs.map(|version| version.name.clone()).filter(|version| !found.defines.contains(version)).collect();
     (!lacks.is_empty()).then_some(lacks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_names_across_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for at in (0..40).map(|back| (1 << 18) - back).chain([0, 10, 700_000]) {
+            let mut bytes = vec![b'l'; at];
+            bytes.extend(b"libplug");
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(names_any(&path, &BTreeSet::from(["libother-and-longer", "libplug"])).unwrap(), "{at}");
+            assert!(!names_any(&path, &BTreeSet::from(["libplug-in"])).unwrap(), "{at}");
+        }
+        assert!(!names_any(&path, &BTreeSet::new()).unwrap());
+    }
 }

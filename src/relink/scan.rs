@@ -1,5 +1,6 @@
 //! The ELF files of a tree.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -21,6 +22,8 @@ pub(super) struct Scan {
     pub(super) images: BTreeMap<PathBuf, Image>,
     /// Names in each folder that lead to one of `images`, links included.
     pub(super) names: BTreeMap<PathBuf, BTreeMap<String, PathBuf>>,
+    /// The folders of each name.
+    pub(super) folders: BTreeMap<String, BTreeSet<PathBuf>>,
     /// Libraries by the name in their header.
     pub(super) sonames: BTreeMap<String, BTreeSet<PathBuf>>,
     /// For files with several hard links in the tree, the first of them.
@@ -93,6 +96,23 @@ impl Scan {
         }
     }
 
+    /// What most files are made for.
+    pub(super) fn usual(&self) -> Option<Kinship> {
+        let mut machines: BTreeMap<Machine, usize> = BTreeMap::new();
+        for image in self.images.values() {
+            *machines.entry(image.machine).or_default() += 1;
+        }
+        let machine = machines.into_iter().rev().max_by_key(|(_, files)| *files)?.0;
+        let images = || self.images.values().filter(|image| image.machine == machine);
+        let files = |library| images().filter(|image| c_library(image) == Some(library)).count();
+        let c_library = match files(CLibrary::Gnu).cmp(&files(CLibrary::Musl)) {
+            Ordering::Greater => Some(CLibrary::Gnu),
+            Ordering::Less => Some(CLibrary::Musl),
+            Ordering::Equal => None,
+        };
+        Some(Kinship { machine, c_library })
+    }
+
     /// Leaves out what cannot be loaded together with `who`.
     pub(super) fn restrict(&mut self, who: Kinship) {
         let others = self.images.extract_if(.., |_, image| who.refuses(image).is_some());
@@ -103,6 +123,11 @@ impl Scan {
             names.retain(|_, file| images.contains_key(file));
         }
         self.names.retain(|_, names| !names.is_empty());
+        let names = &self.names;
+        self.folders.retain(|name, folders| {
+            folders.retain(|folder| names.get(folder).is_some_and(|names| names.contains_key(name)));
+            !folders.is_empty()
+        });
         for files in self.sonames.values_mut() {
             files.retain(|file| images.contains_key(file));
         }
@@ -113,6 +138,7 @@ impl Scan {
     pub(super) fn name(&mut self, path: &Path, file: &Path) {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) {
             self.names.entry(folder.to_owned()).or_default().insert(name.to_owned(), file.to_owned());
+            self.folders.entry(name.to_owned()).or_default().insert(folder.to_owned());
         }
     }
 

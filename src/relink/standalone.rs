@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::probe::{Probed, probe};
+use super::scan::Kinship;
 use super::{RelinkError, Supply};
 use crate::inputs::{Runtime, View};
 use crate::tree;
@@ -47,6 +48,13 @@ impl Prefixes {
                 }
             }
         }
+        // The first of those that serve the same files.
+        let mut kinds: Vec<Kinship> = Vec::new();
+        interpreters.retain(|path| {
+            let new = kinship(path).filter(|kind| !kinds.contains(kind));
+            kinds.extend(new);
+            new.is_some()
+        });
         if let Some(interpreter) = interpreter {
             // The C library lies beside its dynamic linker.
             libraries.extend(
@@ -86,6 +94,13 @@ fn is_library(path: &Path) -> bool {
 }
 
 fn is_linker(path: &Path) -> bool {
-    let named = ["ld-linux", "ld-musl-", "ld64.so.", "ld.so."].iter().any(|start| name(path).starts_with(start));
-    named && File::open(path).is_ok_and(|file| matches!(probe(&file), Ok(Probed::Image(_))))
+    ["ld-linux", "ld-musl-", "ld64.so.", "ld.so."].iter().any(|start| name(path).starts_with(start))
+}
+
+/// What a dynamic linker loads.
+fn kinship(path: &Path) -> Option<Kinship> {
+    match probe(&File::open(path).ok()?) {
+        Ok(Probed::Image(image)) => Some(Kinship::of(&image)),
+        _ => None,
+    }
 }

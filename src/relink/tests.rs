@@ -285,6 +285,22 @@ fn reports_all_that_is_missing_at_once() {
 }
 
 #[test]
+fn what_is_ignored_is_not_called_unsuitable() {
+    let mut bench = Bench::new();
+    bench.rules.ignore = vec!["*".into()];
+    bench.input("libthere.so.1", &library("libthere.so.1", &[]));
+    bench.input("libsmall.so.1", &Sample { wide: false, ..library("libsmall.so.1", &[]) });
+    bench.site("a.so", &module(&["libthere.so.1", "libsmall.so.1"], None));
+    let report = bench.relink().unwrap();
+    let reason = |missing: &Missing| (missing.soname.clone(), missing.reason.clone());
+    let found = PathBuf::from("/usr/lib/arch/libsmall.so.1");
+    assert_eq!(
+        report.ignored.iter().map(reason).collect::<Vec<_>>(),
+        [("libsmall.so.1".to_owned(), Reason::Unsuitable { found }), ("libthere.so.1".to_owned(), Reason::NotFound),]
+    );
+}
+
+#[test]
 fn finds_libraries_of_other_packages_and_by_soname() {
     let bench = Bench::new();
     bench.site("cuda/lib/libcublas.so.12", &library("libcublas.so.12", &[]));

@@ -152,7 +152,8 @@ pub fn tree(
         }
     }
     // Where one file failed, too: the others are stripped.
-    let records = rewrite::records(tree, &|path| report.changed.contains(path).then(|| tree.join(path)))?;
+    let place = |path: &Path| report.changed.contains(path).then(|| tree.join(path));
+    let records = pool.install(|| rewrite::records(tree, place))?;
     report.changed.extend(records.keys().cloned());
     rewrite::put(records.into_values().collect())?;
     failed.map_or(Ok(report), Err)

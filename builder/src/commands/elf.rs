@@ -47,7 +47,7 @@ struct SetArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Program interpreter, an absolute path
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = absolute_path)]
     interpreter: Option<String>,
     /// Pad the interpreter with NULs to so many bytes, so that a longer one fits there later
     #[arg(long, value_name = "BYTES", requires = "interpreter")]
@@ -346,6 +346,11 @@ fn name_map(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
         }
     }
     Ok(map)
+}
+
+/// The kernel would look for another one from the folder that a person stands in.
+fn absolute_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("expected an absolute path".to_owned()) }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

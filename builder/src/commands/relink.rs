@@ -1,15 +1,15 @@
 //! `akb relink`: the programs and libraries of a folder get the libraries, and the interpreter, that they need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use akb::explain::ExitCode;
 use akb::inputs::{Inputs, debian, host};
-use akb::install::{self, Layout};
-use akb::relink::{self, Job, Linker, Prefixes, Premises, RelinkError, RelinkReport, Rules, Supply};
+use akb::relink::{self, Job, Linker, Prefixes, Premises, RelinkError, RelinkReport, Remedy, Rules, Supply};
 use akb::request::{Arch, PythonVersion};
 use akb::runtime;
+use serde_json::Value;
 
 use crate::context::{Context, absolute};
 use crate::failure::Failure;
@@ -28,6 +28,7 @@ use crate::tools::SourceArgs;
 /// All that is missing is reported at once, before a file is edited. Search paths name only what answers a need.
 /// FILES is a package, a pattern of file names, or, with a slash, of paths.
 #[derive(clap::Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// The folder; it is changed
     #[arg(value_name = "DIR")]
@@ -59,6 +60,9 @@ pub(crate) struct Args {
     /// Name the C library's folder in search paths even if the dynamic linker knows it
     #[arg(long)]
     keep_libc: bool,
+    /// Leave the hashes and sizes of changed files in RECORD as they are: faster, since no file is read whole
+    #[arg(long)]
+    no_records: bool,
     /// Change nothing: say what would be done, and what is missing
     #[arg(long)]
     dry_run: bool,
@@ -85,7 +89,7 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
             return check(&tree, &prefix, &rules, &supply, &prefixes, cx);
         }
         let job = Job { tree: &tree, prefix: &prefix, supply, rules: &rules, in_place: true };
-        return relink(args, &job, cx).map(drop);
+        return relink(args, &job, Remedy::Prefixes, cx);
     }
     let python = args.python.ok_or_else(|| {
         Failure::usage("which Python?", "name it with --python 3.14, or name folders with libraries: --inputs PREFIX")
@@ -94,17 +98,13 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     if !args.dry_run && !tree.join(runtime::FOLDER).join("bin").is_dir() {
         runtime::copy(&inputs, &tree)?;
     }
-    let job = Job { tree: &tree, prefix: &prefix, supply: Supply::of(&inputs), rules: &rules, in_place: false };
-    let report = relink(args, &job, cx)?;
-    if !args.dry_run {
-        let changed: BTreeSet<String> = report.changed.iter().map(|path| path.display().to_string()).collect();
-        install::refresh_records(&tree, &Layout::canonical(python), &changed, cx.settings.jobs)?;
-    }
-    Ok(())
+    let job = Job { tree: &tree, prefix: &prefix, supply: Supply::of(&inputs), rules: &rules, in_place: true };
+    let remedy = if args.sources.wants_host() { Remedy::Machine } else { Remedy::Packages };
+    relink(args, &job, remedy, cx)
 }
 
 /// Relinks, or says what would be done.
-fn relink(args: &Args, job: &Job<'_>, cx: &Context) -> Result<RelinkReport, Failure> {
+fn relink(args: &Args, job: &Job<'_>, remedy: Remedy, cx: &Context) -> Result<(), Failure> {
     let (jobs, reporter) = (cx.settings.jobs, cx.reporter());
     let done = if args.dry_run {
         relink::plan(job, jobs, reporter).and_then(|report| {
@@ -118,14 +118,37 @@ fn relink(args: &Args, job: &Job<'_>, cx: &Context) -> Result<RelinkReport, Fail
         Err(RelinkError::Missing { report }) => Some(&**report),
         Err(_) => None,
     };
-    if let Some(report) = report {
-        let json = serde_json::json!(report);
-        if let Some(path) = &args.report {
-            std::fs::write(path, format!("{json:#}\n")).map_err(|error| Failure::io("write", path, &error))?;
+    let told = report.map_or(Ok(()), |report| tell(report, args, cx));
+    match done {
+        Ok(report) if args.dry_run || args.no_records => drop(report),
+        Ok(report) => relink::refresh_records(job.tree, &report, jobs)?,
+        Err(RelinkError::Missing { report }) => {
+            let hint = Some(remedy.hint(&report.missing));
+            return Err(Failure { hint, ..RelinkError::Missing { report }.into() });
         }
-        cx.print(&if cx.json { format!("{json}\n") } else { summary(report, args) });
+        Err(error) => return Err(error.into()),
     }
-    Ok(done?)
+    told
+}
+
+/// Prints what was done, and writes it where it is to be written.
+fn tell(report: &RelinkReport, args: &Args, cx: &Context) -> Result<(), Failure> {
+    if let Some(path) = &args.report {
+        let text = format!("{:#}\n", json(serde_json::to_value(report))?);
+        std::fs::write(path, text).map_err(|error| Failure::io("write", path, &error))?;
+    }
+    cx.print(&if cx.json { format!("{}\n", json(serde_json::to_value(report))?) } else { summary(report, args) });
+    Ok(())
+}
+
+/// As JSON, whose texts are UTF-8.
+fn json(found: serde_json::Result<Value>) -> Result<Value, Failure> {
+    found.map_err(|error| Failure {
+        message: format!("cannot say it as JSON: {error}"),
+        hint: Some("leave --json and --report out, or rename files whose names are not UTF-8".to_owned()),
+        output: None,
+        code: ExitCode::Failed,
+    })
 }
 
 fn rules(args: &Args) -> Rules {
@@ -170,8 +193,13 @@ fn check(
         let _ = writeln!(text, "{}: {}", finding.path.display(), finding.problem);
     }
     let _ = writeln!(text, "{} ELF files, {} findings", outcome.files, outcome.findings.len());
-    let json = serde_json::json!({ "files": outcome.files, "findings": outcome.findings });
-    cx.print(&if cx.json { format!("{json}\n") } else { text });
+    if cx.json {
+        text = format!(
+            "{}\n",
+            serde_json::json!({ "files": outcome.files, "findings": json(serde_json::to_value(&outcome.findings))? })
+        );
+    }
+    cx.print(&text);
     if outcome.findings.is_empty() {
         return Ok(());
     }
@@ -216,7 +244,7 @@ fn some(files: &[&Path]) -> String {
     }
 }
 
-/// A line for each copy, what was dropped and what may be missing, then the numbers.
+/// A line for each copy, what was dropped, what may be missing and what was left alone, then the numbers.
 fn summary(report: &RelinkReport, args: &Args) -> String {
     let mut text = String::new();
     for (name, from) in &report.copied {
@@ -225,11 +253,18 @@ fn summary(report: &RelinkReport, args: &Args) -> String {
     for (dropped, files) in dropped(report) {
         let _ = writeln!(text, "{}: dropped {dropped}, which answers no need", some(&files));
     }
-    for missing in &report.ignored {
-        let _ = writeln!(text, "{missing} (ignored)");
+    for problem in relink::problems(&report.ignored) {
+        let _ = writeln!(text, "{problem}: ignored");
+    }
+    let mut skipped: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
+    for (path, reason) in &report.skipped {
+        skipped.entry(reason).or_default().push(path);
+    }
+    for (reason, files) in skipped {
+        let _ = writeln!(text, "{}: left as it is: {reason}", some(&files));
     }
     let (files, changed, copied) = (report.files, report.changed.len(), report.copied.len());
-    let verb = if args.dry_run { "would change" } else { "changed" };
+    let verb = if args.dry_run || !report.missing.is_empty() { "would change" } else { "changed" };
     let _ = writeln!(text, "{files} ELF files: {changed} {verb}, {copied} copied ({} bytes)", report.bytes);
     text
 }

@@ -56,9 +56,17 @@ impl Explain for FileError {
                 Some(format!("the file is as it was; please report this with a copy of {}", path.display()))
             }
             Self::Elf { source: ElfError::Text { .. } | ElfError::Unsupported(_), .. } | Self::Read { .. } => None,
-            Self::Write { path, .. } => {
-                let folder = path.parent().unwrap_or(Path::new("."));
-                Some(format!("make the folder writable, or name another file: chmod u+w {}", folder.display()))
+            Self::Write { path, source } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let folder = folder.display();
+                Some(match source.kind() {
+                    io::ErrorKind::NotFound => format!("make the folder first: mkdir -p {folder}"),
+                    io::ErrorKind::IsADirectory => format!("name a file: {}", path.join("NAME").display()),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        format!("make room, see how much there is: df -h {folder}")
+                    }
+                    _ => format!("make the folder writable, or name another file: chmod u+w {folder}"),
+                })
             }
         }
     }

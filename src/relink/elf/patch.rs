@@ -54,12 +54,18 @@ impl Patch {
     }
 
     /// Writes it. What is new goes first, behind the end of the file where nobody looks; the headers, which make it
-    /// known, last.
+    /// known, last. Where there is no room for it, the file is as it was.
     pub fn write(&self, file: &File) -> io::Result<()> {
+        let size = file.metadata()?.len();
         for (at, bytes) in self.writes.iter().rev() {
-            file.write_all_at(bytes, *at)?;
+            if let Err(error) = file.write_all_at(bytes, *at) {
+                if *at >= size {
+                    file.set_len(size)?;
+                }
+                return Err(error);
+            }
         }
-        if file.metadata()?.len() != self.size {
+        if size.max(self.writes.last().map_or(0, |(at, bytes)| at + bytes.len() as u64)) != self.size {
             file.set_len(self.size)?;
         }
         Ok(())
