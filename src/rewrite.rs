@@ -121,7 +121,7 @@ pub(crate) fn records_and(
         let place = tree.join(&path);
         let old = fs::read(&place).map_err(failed("read", &place))?;
         let new =
-            record::with_hashes(&old, |row| resolve(site(&path), row).and_then(|file| measured.get(&file)).cloned());
+            record::with_hashes(&old, |row| resolve(site(&path), row).and_then(|file| measured.get(&file)).copied());
         if new != old {
             file(&place, &new)?;
             changed.insert(path);

@@ -28,6 +28,7 @@ use crate::tools::SourceArgs;
 /// All that is missing is reported at once, before a file is edited. Search paths name only what answers a need.
 /// FILES is a package, a pattern of file names, or, with a slash, of paths.
 #[derive(clap::Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(crate) struct Args {
     /// The folder; it is changed
     #[arg(value_name = "DIR")]
