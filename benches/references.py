@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """References in a tree: akb's one pass against a pass a path, and scanning against copying memory. Prints ratios.
 
-    cargo build --release && python3 benches/references.py TREE [--paths N] [--akb FILE] [--rounds N] [--work FOLDER]
+    cargo build --release && python3 benches/references.py TREE [--paths N] [--akb FILE] [--rounds N] [--work FOLDER] [--scan-only]
 
 Overwriting: into a copy of TREE, references to N paths are planted (a text file for each, and the end of every hundredth
 file); akb overwrites all in one pass. Beside it, a pass a path: `sed -i` over all files, which is how references are
@@ -26,6 +26,7 @@ def main():
     arguments.add_argument("tree", type=pathlib.Path)
     arguments.add_argument("--paths", type=int, default=40)
     arguments.add_argument("--akb", type=pathlib.Path, default=HERE / f"target/{os.uname().machine}-unknown-linux-gnu/release/akb")
+    arguments.add_argument("--scan-only", action="store_true", help="sed takes minutes for a gigabyte")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "akb-bench-references")
     options = arguments.parse_args()
@@ -55,7 +56,8 @@ def main():
     prepare()
     size = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     print(f"{size / 1e9:.2f} GB, {len(paths)} paths")
-    beside.report(beside.rounds({"akb": one_pass, "sed, a pass a path": pass_a_path}, options.rounds, prepare))
+    if not options.scan_only:
+        beside.report(beside.rounds({"akb": one_pass, "sed, a pass a path": pass_a_path}, options.rounds, prepare))
 
     # Exit status 6: something was found.
     scan = lambda: subprocess.run([options.akb, "--jobs", "1", "references", tree, *find], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: E731

@@ -20,12 +20,17 @@ pub struct Encoder<W> {
     open: Option<Vec<OsString>>,
     /// Whether the root is a folder, and so has to be closed.
     folder: bool,
+    /// What files are read into.
+    buffer: Vec<u8>,
 }
+
+/// Bytes that are read at once.
+const BUFFER: usize = 64 << 10;
 
 impl<W: Write> Encoder<W> {
     /// Begins an archive.
     pub fn new(out: W) -> io::Result<Self> {
-        let mut encoder = Self { out, open: None, folder: false };
+        let mut encoder = Self { out, open: None, folder: false, buffer: vec![0; BUFFER] };
         encoder.text(b"nix-archive-1")?;
         Ok(encoder)
     }
@@ -52,7 +57,7 @@ impl<W: Write> Encoder<W> {
     }
 
     /// A file of exactly `size` bytes; other sizes are an error.
-    pub fn file(&mut self, path: &Path, executable: bool, size: u64, contents: impl Read) -> io::Result<()> {
+    pub fn file(&mut self, path: &Path, executable: bool, size: u64, mut contents: impl Read) -> io::Result<()> {
         self.begin(path)?;
         self.words(&[b"(", b"type", b"regular"])?;
         if executable {
@@ -60,7 +65,21 @@ impl<W: Write> Encoder<W> {
         }
         self.text(b"contents")?;
         self.out.write_all(&size.to_le_bytes())?;
-        let copied = io::copy(&mut contents.take(size.saturating_add(1)), &mut self.out)?;
+        let mut copied = 0;
+        while copied <= size {
+            // One byte more than there should be: a file gives less than that only at its end.
+            let wanted = usize::try_from(size - copied).map_or(BUFFER, |rest| BUFFER.min(rest.saturating_add(1)));
+            let count = match contents.read(&mut self.buffer[..wanted]) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.out.write_all(&self.buffer[..count])?;
+            copied += count as u64;
+            if count == 0 || count < wanted && copied == size {
+                break;
+            }
+        }
         if copied != size {
             let problem = format!("`{}` changed while it was read: expected {size} bytes", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));

@@ -89,8 +89,12 @@ pub fn walk(root: &Path) -> Result<Vec<Node>, TreeError> {
     let mut nodes = Vec::new();
     let mut folders = vec![(PathBuf::new(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        for path in names(root, &folder)? {
-            let kind = kind(&root.join(&path))?;
+        let place = if folder.as_os_str().is_empty() { root.to_owned() } else { root.join(&folder) };
+        for entry in entries(&place)? {
+            let path = folder.join(entry.file_name());
+            // Asked of the folder, which spares the way from the root.
+            let metadata = entry.metadata().map_err(|source| TreeError::Read { path: root.join(&path), source })?;
+            let kind = kind_of(&root.join(&path), &metadata)?;
             if kind == Kind::Dir {
                 if depth + 1 >= DEPTH {
                     return Err(TreeError::TooDeep { path: root.join(path) });
@@ -106,28 +110,30 @@ pub fn walk(root: &Path) -> Result<Vec<Node>, TreeError> {
 
 /// What lies directly in `folder`, sorted by the bytes of the names: `folder` joined with each.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, TreeError> {
-    let mut paths: Vec<PathBuf> = names(folder, Path::new(""))?.into_iter().map(|name| folder.join(name)).collect();
+    let mut paths: Vec<PathBuf> = entries(folder)?.into_iter().map(|entry| entry.path()).collect();
     paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(paths)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that lists folders; `walk` and `list` sort")]
-fn names(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, TreeError> {
-    let path = if folder.as_os_str().is_empty() { root.to_owned() } else { root.join(folder) };
-    fs::read_dir(&path)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| folder.join(entry.file_name()))).collect())
-        .map_err(|source| TreeError::Read { path, source })
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, TreeError> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect);
+    entries.map_err(|source| TreeError::Read { path: folder.to_owned(), source })
 }
 
 /// What `path` is, links not followed.
 pub fn kind(path: &Path) -> Result<Kind, TreeError> {
     let read = |source| TreeError::Read { path: path.to_owned(), source };
-    let metadata = fs::symlink_metadata(path).map_err(read)?;
+    kind_of(path, &fs::symlink_metadata(path).map_err(read)?)
+}
+
+fn kind_of(path: &Path, metadata: &Metadata) -> Result<Kind, TreeError> {
+    let read = |source| TreeError::Read { path: path.to_owned(), source };
     let file_type = metadata.file_type();
     if file_type.is_dir() {
         Ok(Kind::Dir)
     } else if file_type.is_file() {
-        Ok(Kind::File { size: metadata.len(), executable: is_executable(&metadata) })
+        Ok(Kind::File { size: metadata.len(), executable: is_executable(metadata) })
     } else if file_type.is_symlink() {
         Ok(Kind::Link { target: fs::read_link(path).map_err(read)? })
     } else {

@@ -318,7 +318,8 @@ def table(records):
         *(row(f"broken by a later {name}", f"stripped {name}", lambda record, name=name: record[f"stripped {name}"]) for name in STRIPS),
         *(row(f"untouched, broken by {name}", f"fragile {name}", lambda record, name=name: record[f"fragile {name}"], None) for name in STRIPS),
         row("new readelf warnings", "readelf", lambda record: record["readelf"]),
-        row("new eu-elflint messages", "elflint", lambda record: record["elflint"]),
+        # The prototype had 280 of 5,589.
+        row("new eu-elflint messages", "elflint", lambda record: record["elflint"], 279),
         row("grow by further edits", "further", lambda record: record["further"]),
         row("A,B,A,B,A differs from A", "stable", lambda record: not record["stable"]),
         row("undo is inexact", "undone", lambda record: not record["undone"]),
@@ -360,7 +361,7 @@ def main():
     for name, number, total, aim in table(records):
         holds = aim is None or number <= aim
         wrong += not holds
-        print(f"{name:34} {number:7} of {total:6}  {'' if aim is None else 'ok' if holds else f'expected {aim}'}")
+        print(f"{name:34} {number:7} of {total:6}  {'' if aim is None else 'ok' if holds else f'at most {aim} wanted'}")
     sys.exit(1 if wrong else 0)
 
 
