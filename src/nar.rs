@@ -164,8 +164,9 @@ pub fn finish(encoder: Encoder<Hasher<io::Sink>>) -> io::Result<(Sha256, u64)> {
 /// # Errors
 /// A file that cannot be read, or two nodes of one name.
 pub fn hash(root: &Path, mut nodes: Vec<Node>) -> io::Result<Sha256> {
-    // A NAR lists folders depth first: `a/b` before `a-b`.
-    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // A NAR lists folders depth first: `a/b` before `a-b`. No name has a zero.
+    let depth_first = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+    nodes.sort_by_cached_key(|node| node.path.as_os_str().as_bytes().iter().map(depth_first).collect::<Vec<u8>>());
     let mut encoder = hasher()?;
     encoder.folder(Path::new(""))?;
     for node in &nodes {
