@@ -56,7 +56,7 @@ impl<'a> WordFinder<'a> {
         if length < LONG {
             return (0..bytes.len()).step_by(length).for_each(|at| run(at, 1));
         }
-        let sample = |at: usize| bytes.get(at..at + SAMPLE)?.first_chunk().copied();
+        let sample = |at: usize| bytes.get(at..at + SAMPLE)?.first_chunk();
         let may_hold = |at: usize| sample(at).is_some_and(|sample| self.ranges.may_hold(sample));
         let mut at = 0;
         while let Some(here) = sample(at) {
@@ -146,11 +146,12 @@ impl Ranges {
         Self { low: if low.is_empty() { high } else { span(low) }, high }
     }
 
-    /// The compiler makes vector instructions of this.
+    /// The compiler makes vector instructions of this, six times as fast, but not of an array that is passed by value.
     #[inline]
-    fn may_hold(self, part: [u8; SAMPLE]) -> bool {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "see above")]
+    fn may_hold(self, part: &[u8; SAMPLE]) -> bool {
         let mut all = true;
-        for byte in part {
+        for &byte in part {
             let low = byte.wrapping_sub(self.low.0) <= self.low.1;
             let high = byte.wrapping_sub(self.high.0) <= self.high.1;
             all &= low | high;
