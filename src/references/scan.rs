@@ -390,7 +390,16 @@ mod tests {
         }
         fs::remove_file(plain).unwrap();
         fs::remove_file(debug).unwrap();
+        // What the dynamic linker would make of the file does not matter.
+        let mut odd = fs::read(path("zlib-gabi")).unwrap();
+        let elf = goblin::elf::Elf::parse(&odd).unwrap();
+        let hash = elf.section_headers.iter().find(|section| section.sh_type == goblin::elf::section_header::SHT_HASH);
+        let symbols = usize::try_from(hash.unwrap().sh_offset).unwrap() + 4;
+        odd[symbols..symbols + 4].fill(0x7f);
+        assert!(goblin::elf::Elf::parse(&odd).is_err());
+        fs::write(path("odd"), odd).unwrap();
         insta::assert_snapshot!(lines(tree.path(), 1), @r"
+        odd!.debug_x at 5000, ELF .debug_x: /shop/0123abcd-tool
         zlib-gabi!.debug_x at 5000, ELF .debug_x: /shop/0123abcd-tool
         zlib-gnu!.zdebug_x at 5000, ELF .zdebug_x: /shop/0123abcd-tool
         ");

@@ -29,27 +29,32 @@ fn is_compressed(section: &SectionHeader) -> bool {
     section.sh_flags & u64::from(SHF_COMPRESSED) != 0 && section.sh_type != SHT_NOBITS
 }
 
-/// Whether an ELF file that begins with `head` may have compressed sections; little more than the section headers is
-/// read.
-pub(super) fn any(file: &File, head: &[u8]) -> bool {
-    may_have(file, head).unwrap_or(false)
-}
-
-fn may_have(file: &File, head: &[u8]) -> Option<bool> {
-    if !head.starts_with(ELFMAG) {
-        return Some(false);
-    }
+/// Section headers of an ELF file that begins with `head`, and their names; `read` gives bytes at an offset. Nothing
+/// else need make sense in the file.
+fn headers(head: &[u8], read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<(Ctx, Vec<SectionHeader>, Vec<u8>)> {
     let header = Elf::parse_header(head).ok()?;
     let ctx = context(&header)?;
     let size = SectionHeader::size_with(&ctx);
-    let mut table = vec![0; usize::from(header.e_shnum) * size];
-    file.read_exact_at(&mut table, header.e_shoff).ok()?;
+    let table = read(header.e_shoff, usize::from(header.e_shnum) * size)?;
     let sections = (0..table.len()).step_by(size).map(|at| table.pread_with::<SectionHeader>(at, ctx));
     let sections: Vec<SectionHeader> = sections.collect::<Result<_, _>>().ok()?;
     let names = sections.get(usize::from(header.e_shstrndx))?;
-    let mut text = vec![0; usize::try_from(names.sh_size).ok().filter(|&size| size < 1 << 20)?];
-    file.read_exact_at(&mut text, names.sh_offset).ok()?;
-    Some(sections.iter().any(is_compressed) || memchr::memmem::find(&text, OLD_NAME.as_bytes()).is_some())
+    let names = read(names.sh_offset, usize::try_from(names.sh_size).ok()?)?;
+    Some((ctx, sections, names))
+}
+
+/// Whether an ELF file that begins with `head` may have compressed sections; little more than the section headers is
+/// read. Where these make no sense, or too much of it, it may.
+pub(super) fn any(file: &File, head: &[u8]) -> bool {
+    const MOST: usize = 8 << 20;
+    let read = |at, size| {
+        let mut bytes = vec![0; if size > MOST { return None } else { size }];
+        file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    };
+    head.starts_with(ELFMAG)
+        && headers(head, read).is_none_or(|(_, sections, names)| {
+            sections.iter().any(is_compressed) || memchr::memmem::find(&names, OLD_NAME.as_bytes()).is_some()
+        })
 }
 
 /// Takes a section's name, its contents, and why these may not be all.
@@ -57,17 +62,24 @@ type Give<'a> = &'a mut dyn FnMut(&str, &[u8], Option<String>);
 
 /// Gives out the contents of every compressed section.
 pub(super) fn open(bytes: &[u8], budget: &mut Budget, give: Give<'_>) {
-    let Some(elf) = bytes.starts_with(ELFMAG).then(|| Elf::parse(bytes).ok()).flatten() else { return };
-    let Some(ctx) = context(&elf.header) else { return };
-    for section in &elf.section_headers {
-        let name = elf.shdr_strtab.get_at(section.sh_name).unwrap_or("?");
+    if !bytes.starts_with(ELFMAG) {
+        return;
+    }
+    let read = |at, size| {
+        let at = usize::try_from(at).ok()?;
+        bytes.get(at..at.checked_add(size)?).map(<[u8]>::to_vec)
+    };
+    let Some((ctx, sections, names)) = headers(bytes, read) else { return };
+    for section in &sections {
+        let name = names.get(section.sh_name..).and_then(|name| name.split(|&byte| byte == 0).next());
+        let name = String::from_utf8_lossy(name.unwrap_or(b"?"));
         let range = section.file_range().and_then(|range| bytes.get(range));
-        match range.and_then(|contents| packed(section, name, contents, ctx)) {
+        match range.and_then(|contents| packed(section, &name, contents, ctx)) {
             None => {}
-            Some(Err(reason)) => give(name, &[], Some(reason)),
+            Some(Err(reason)) => give(&name, &[], Some(reason)),
             Some(Ok((packing, packed))) => {
                 let (content, reason) = decompress(packing, packed, budget);
-                give(name, &content, reason);
+                give(&name, &content, reason);
             }
         }
     }
