@@ -163,7 +163,8 @@ fn finish(
     })
 }
 
-/// Overwrites the names of inputs that only builds need, but for those in `kept`, which the recipe names: compilers and headers are not to live as long as the tree.
+/// Overwrites the names of inputs that only builds need, but for those in `kept`, which the recipe names: compilers and
+/// headers are not to live as long as the tree.
 fn forget_builds(
     tree: &Path,
     inputs: &Inputs,

@@ -112,7 +112,7 @@ impl Explain for RelinkError {
 }
 
 fn io_hint(path: &Path, kind: io::ErrorKind) -> Option<String> {
-    let again = "then run it again: files are old or new, none is in between";
+    let again = "then run it again";
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!("make room, {again}")),
         io::ErrorKind::PermissionDenied => {

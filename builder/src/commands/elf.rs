@@ -41,7 +41,7 @@ struct PrintArgs {
 
 /// Change files
 #[derive(clap::Args, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct SetArgs {
     /// ELF files; they are edited several at once
     #[arg(required = true, value_name = "FILE")]
